@@ -1,0 +1,34 @@
+"""What every training method says of itself."""
+
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from llmrecipe.schema import Section
+from llmrecipe.vocabulary import RowKind
+
+Objective = Literal["causal", "preference"]
+
+
+class BaseMethod(Section):
+    """A training method is data: its trainer, what rows it learns from, and its options.
+
+    `trainer` and `config` are import paths, `module:name`, loaded by the training stage alone.
+    """
+
+    trainer: ClassVar[str]
+    config: ClassVar[str]
+    rows: ClassVar[tuple[RowKind, ...]]
+    """Kinds of prepared rows that it learns from."""
+    objective: ClassVar[Objective]
+    """What tokenization makes of a row."""
+    learning_rate: ClassVar[float]
+    """Peak learning rate when the recipe has none and every weight is trained."""
+
+    def loss_on(self, rows: RowKind) -> Literal["all", "completion", "assistant"]:
+        """Which tokens of a row the loss is over."""
+        return "all"
+
+    def options(self) -> dict[str, JsonValue]:
+        """Keyword arguments for the class named by `config`."""
+        return {}

@@ -1,0 +1,42 @@
+"""The recipe language, version 1: one file per top-level key."""
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from llmrecipe.methods import Method
+from llmrecipe.recipe.data import Data
+from llmrecipe.recipe.evaluation import Evaluation
+from llmrecipe.recipe.export import Export
+from llmrecipe.recipe.hardware import Distributed, Hardware, Single
+from llmrecipe.recipe.model import Model
+from llmrecipe.recipe.serving import Serving
+from llmrecipe.recipe.tokenizer import Reuse, Tokenizer
+from llmrecipe.recipe.training import Training
+from llmrecipe.schema import Name, Section
+
+
+class Recipe(Section):
+    """Everything about one model: where it comes from, what it learns from, how it is taught, judged and served."""
+
+    version: Literal[1]
+    """Version of the recipe language."""
+    name: Name
+    """Unique in its file; it names the run, the exported model, and what serves it."""
+    model: Model
+    tokenizer: Tokenizer = Reuse(kind="reuse")
+    data: Data | None = None
+    """Required with `method`."""
+    method: Method | None = None
+    """What is optimised. A recipe that only evaluates, exports or serves leaves out `data` and `method`."""
+    training: Training = Training()
+    distributed: Distributed = Single(kind="single")
+    hardware: Hardware = Hardware()
+    evaluation: Evaluation | None = None
+    export: Export = Export()
+    serving: Serving | None = None
+    metadata: dict[str, JsonValue] = {}
+    """Free text for people: carried into the model card, never read."""
+
+
+__all__ = ["Recipe"]

@@ -1,0 +1,36 @@
+"""`hardware` and `distributed`: what a run is meant for, and how it spreads."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llmrecipe.schema import PositiveInt, Section
+
+
+class Hardware(Section):
+    """The machine that the recipe is meant for. Declared, never guessed."""
+
+    accelerator: Annotated[str, Field(min_length=1)] = "cpu"
+    """A preset: `cpu`, `h100-80gb`, `a100-80gb`, ... (`llmrecipe explain hardware.accelerator` lists them)."""
+    num_accelerators: PositiveInt = 1
+    """Devices of one node; with `cpu`, processes."""
+    num_nodes: PositiveInt = 1
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi|Ti)$")] | None = None
+    """Host memory of one node, as Kubernetes writes it."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price of one device and hour, in your currency."""
+
+
+class Single(Section):
+    """One process."""
+
+    kind: Literal["single"]
+
+
+class DDP(Section):
+    """One process per device, each with the whole model. Source: https://arxiv.org/abs/2006.15704"""
+
+    kind: Literal["ddp"]
+
+
+Distributed = Annotated[Single | DDP, Field(discriminator="kind")]

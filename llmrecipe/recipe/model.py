@@ -1,0 +1,65 @@
+"""`model`: the base, its numbers, and what of it is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from llmrecipe.schema import Section
+from llmrecipe.vocabulary import Adapter, Architecture, Attention, Dtype, Full
+
+
+class RecipeReference(Section):
+    """The model that another recipe exports."""
+
+    recipe: Annotated[str, Field(min_length=1)]
+    """`NAME` of a document of the same file, or `path/to/file.yaml#NAME`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe, without its file."""
+        return self.recipe.rpartition("#")[2]
+
+
+class FromScratch(Section):
+    """A model with random weights."""
+
+    architecture: Architecture
+
+
+def _base(value: object) -> str:
+    if isinstance(value, RecipeReference) or (isinstance(value, dict) and "recipe" in value):
+        return "recipe"
+    if isinstance(value, FromScratch | dict):
+        return "architecture"
+    return "id or path"
+
+
+Base = Annotated[
+    Annotated[str, Field(min_length=1), Tag("id or path")]
+    | Annotated[RecipeReference, Tag("recipe")]
+    | Annotated[FromScratch, Tag("architecture")],
+    Discriminator(_base),
+]
+
+
+def is_path(base: str) -> bool:
+    """Whether a base is a directory of this machine; any other string is a Hub id."""
+    return base.startswith(("./", "../", "~", "/"))
+
+
+class Model(Section):
+    """Where the model comes from and what of it is trained."""
+
+    base: Base
+    """A Hub id, a path (`./`, `../`, `~` or `/` first), `{recipe: NAME}`, or `{architecture: ...}` from scratch."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub model; `llmrecipe lock` pins the commit."""
+    dtype: Literal["auto"] | Dtype = "auto"
+    """Type of the weights while training. `auto`: `float32` when every weight is trained, else the checkpoint's."""
+    attention: Attention = "sdpa"
+    """How attention is computed."""
+    adapter: Adapter = Full(kind="full")
+    """What is trained: every weight, or a low-rank adapter."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Needs `llmrecipe run --allow-code`."""
+

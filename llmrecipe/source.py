@@ -1,0 +1,39 @@
+"""YAML 1.2 text -> plain data and a span for every key and value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Path = tuple[str | int, ...]
+"""Where a value stands in a document: `("data", "train", 0, "format")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of a file; lines and columns count from 1, the end column is exclusive."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """One document: its plain data, and where each key and each value was written."""
+
+    file: str
+    data: Any
+    keys: Mapping[Path, Span] = field(repr=False)
+    values: Mapping[Path, Span] = field(repr=False)
+
+    def at(self, path: Path) -> Span:
+        """The span of the value at `path`, or of the nearest mapping or list around it."""
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values[path]
+
+    def key_at(self, path: Path) -> Span:
+        """The span of the key at `path`; for a list item that of the item."""
+        return self.keys.get(path) or self.at(path)

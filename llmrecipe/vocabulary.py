@@ -1,0 +1,280 @@
+"""What a recipe and a plan say with the same words: formats, preparation steps, adapters, optimizers, schedules."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llmrecipe.schema import Fraction, PositiveInt, Section
+
+Format = Literal["text", "messages", "conversations", "instruction", "prompt_completion", "preference"]
+"""How the rows of a source are written.
+
+`text`: a string. `messages`: a list of `{role, content}`. `conversations`: a list of `{from, value}` (ShareGPT).
+`instruction`: `instruction`, optional `input`, `output` (Alpaca). `prompt_completion`: `prompt` and `completion`, two
+strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`.
+"""
+
+RowKind = Literal["text", "messages", "prompt_completion", "preference"]
+"""How rows look after preparation: `conversations` and `instruction` have become `messages`."""
+
+ROW_KIND: dict[Format, RowKind] = {
+    "text": "text",
+    "messages": "messages",
+    "conversations": "messages",
+    "instruction": "messages",
+    "prompt_completion": "prompt_completion",
+    "preference": "preference",
+}
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+# -- preparation steps, in the order in which a recipe lists them --
+
+
+class Normalize(Section):
+    """Make the text uniform: Unicode form, line ends, trailing blanks."""
+
+    kind: Literal["normalize"]
+    unicode: Literal["NFC", "NFKC", "none"] = "NFC"
+    """Unicode normalisation form."""
+    whitespace: bool = True
+    """Turn `\\r\\n` into `\\n`, cut blanks at line ends and more than two empty lines in a row."""
+    strip_control: bool = True
+    """Drop control characters other than tab and newline."""
+
+
+class Filter(Section):
+    """Drop rows by simple measures of their text; every bound left out is not checked."""
+
+    kind: Literal["filter"]
+    min_words: PositiveInt | None = None
+    """Fewest whitespace-separated words."""
+    max_words: PositiveInt | None = None
+    """Most whitespace-separated words."""
+    min_characters: PositiveInt | None = None
+    max_characters: PositiveInt | None = None
+    max_symbol_ratio: Fraction | None = None
+    """Largest share of characters that are neither letters, digits nor white space."""
+    max_duplicate_line_ratio: Fraction | None = None
+    """Largest share of non-empty lines that repeat an earlier line of the same row."""
+    pattern: str | None = None
+    """Keep only rows in which this regular expression is found (Python syntax)."""
+    exclude_pattern: str | None = None
+    """Drop rows in which this regular expression is found."""
+
+
+class Deduplicate(Section):
+    """Keep the first of rows that are equal."""
+
+    kind: Literal["deduplicate"]
+    algorithm: Literal["exact"] = "exact"
+    """`exact`: rows whose whole content is equal."""
+    ignore_case: bool = False
+    """Compare without regard to case and runs of white space."""
+
+
+PrepareStep = Annotated[Normalize | Filter | Deduplicate, Field(discriminator="kind")]
+
+
+# -- models --
+
+
+class Architecture(Section):
+    """A causal language model from scratch, in the terms of its Transformers configuration."""
+
+    family: Literal["qwen3", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2"]
+    """The Transformers `model_type`."""
+    hidden_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt | None = None
+    """Key-value heads of grouped-query attention; all heads when left out."""
+    head_dim: PositiveInt | None = None
+    """Width of one head; `hidden_size / num_attention_heads` when left out."""
+    intermediate_size: PositiveInt | None = None
+    """Width of the feed-forward block; four times `hidden_size` when left out."""
+    max_position_embeddings: PositiveInt | None = None
+    """Longest sequence; `training.max_length` when left out."""
+    rope_theta: Annotated[float, Field(gt=0)] | None = None
+    tie_word_embeddings: bool = True
+    """Use the input embedding as the output head."""
+    initializer_range: Annotated[float, Field(gt=0)] | None = None
+    """Standard deviation of the initial weights; the family's own when left out."""
+
+
+class Full(Section):
+    """Train every weight."""
+
+    kind: Literal["full"]
+
+
+class _LowRank(Section):
+    r: PositiveInt = 16
+    """Rank of the update."""
+    lora_alpha: PositiveInt = 32
+    """The update is scaled by `lora_alpha / r` (by `lora_alpha / sqrt(r)` with `use_rslora`)."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    """The layers that get an update: all linear ones but the output head, or names."""
+    modules_to_save: list[str] = []
+    """Modules that are trained whole and saved beside the adapter."""
+    use_rslora: bool = False
+    """Rank-stabilised scaling. Source: https://arxiv.org/abs/2312.03732"""
+    bias: Literal["none", "all", "lora_only"] = "none"
+
+
+class LoRA(_LowRank):
+    """Train low-rank updates of linear layers. Source: https://arxiv.org/abs/2106.09685"""
+
+    kind: Literal["lora"]
+
+
+class DoRA(_LowRank):
+    """LoRA whose direction and magnitude are learned apart. Source: https://arxiv.org/abs/2402.09353"""
+
+    kind: Literal["dora"]
+
+
+Adapter = Annotated[Full | LoRA | DoRA, Field(discriminator="kind")]
+
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
+# -- optimization --
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay. Source: https://arxiv.org/abs/1711.05101"""
+
+    kind: Literal["adamw"]
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+
+
+class Muon(Section):
+    """Orthogonalised momentum for hidden matrices, AdamW for embeddings, head, norms and biases.
+
+    Source: https://kellerjordan.github.io/posts/muon/
+    """
+
+    kind: Literal["muon"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    nesterov: bool = True
+    ns_steps: Annotated[int, Field(ge=1, le=20)] = 5
+    """Newton-Schulz iterations."""
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
+    """How the step is scaled to the shape of a matrix; `match_rms_adamw` lets both parts share a learning rate.
+
+    Source: https://arxiv.org/abs/2502.16982
+    """
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """First-moment decay of the AdamW part."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Second-moment decay of the AdamW part."""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+
+
+class Adafactor(Section):
+    """Factored second moments, little memory. Source: https://arxiv.org/abs/1804.04235"""
+
+    kind: Literal["adafactor"]
+
+
+class SGD(Section):
+    """Plain stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+
+
+Optimizer = Annotated[AdamW | Muon | Adafactor | SGD, Field(discriminator="kind")]
+
+
+class _Schedule(Section):
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """Optimizer steps over which the learning rate rises linearly from zero."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """The same as a share of all steps; write one of the two."""
+
+
+class Constant(_Schedule):
+    """The same learning rate after warm-up."""
+
+    kind: Literal["constant"]
+
+
+class Linear(_Schedule):
+    """A straight line to zero."""
+
+    kind: Literal["linear"]
+
+
+class Cosine(_Schedule):
+    """Half a cosine to `min_lr_ratio` of the peak."""
+
+    kind: Literal["cosine"]
+    min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Where the curve ends, as a share of `learning_rate`."""
+
+
+class WarmupStableDecay(_Schedule):
+    """Warm-up, a plateau, and a short decay. Source: https://arxiv.org/abs/2404.06395"""
+
+    kind: Literal["warmup_stable_decay"]
+    decay_steps: PositiveInt
+    """Optimizer steps of the decay, at the end."""
+    decay_type: Literal["linear", "cosine", "1-sqrt"] = "1-sqrt"
+    min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+Schedule = Annotated[Constant | Linear | Cosine | WarmupStableDecay, Field(discriminator="kind")]
+
+
+# -- tokenizers --
+
+
+class TrainedTokenizer(Section):
+    """A tokenizer trained on the training text."""
+
+    kind: Literal["train"]
+    algorithm: Literal["bpe", "wordpiece", "unigram"] = "bpe"
+    """`bpe` works on bytes and never meets an unknown character; `wordpiece` and `unigram` work on characters."""
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
+    """Tokens in all, special ones included."""
+    min_frequency: PositiveInt = 2
+    """Pairs seen less often are not merged."""
+    limit_alphabet: PositiveInt = 1000
+    """Most single characters that `wordpiece` and `unigram` keep; `bpe` always has its 256 bytes."""
+    special_tokens: list[str] = []
+    """Tokens never split, beside those that the tokenizer needs itself."""
+
+
+
+
+# -- export --
+
+
+class Safetensors(Section):
+    """Weights, configuration and tokenizer as Transformers and vLLM load them."""
+
+    kind: Literal["safetensors"]
+    dtype: Dtype | None = None
+    """Type of the written weights; that of the trained model when left out."""
+    max_shard_size: Annotated[str, Field(pattern=r"^[0-9]+(MB|GB)$")] = "5GB"
+
+
+ExportFormat = Safetensors
+"""One format today; others join as further kinds."""
+
+
+# -- evaluation --
+
+
+class Gate(Section):
+    """A bound that a metric must keep; export stops when it does not."""
+
+    metric: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9_]+$")]
+    """The suite's name, a slash, and the metric: `perplexity/perplexity`."""
+    min: float | None = None
+    max: float | None = None
