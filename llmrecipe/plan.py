@@ -295,7 +295,10 @@ class Stage(Section):
 
 
 class Job(Section):
-    """One stage with its folders: what `python -m llmrecipe.stages JOB.json` reads. Paths start from its working folder."""
+    """One stage with its folders: what `python -m llmrecipe.stages JOB.json` reads.
+
+    Relative paths start from the working folder of that process.
+    """
 
     name: str
     address: str

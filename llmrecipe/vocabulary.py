@@ -250,8 +250,6 @@ class TrainedTokenizer(Section):
     """Tokens never split, beside those that the tokenizer needs itself."""
 
 
-
-
 # -- export --
 
 

@@ -52,7 +52,7 @@ class Validation(Section):
     """Held-out rows: a fraction of the training rows, or sources of their own."""
 
     fraction: Fraction | None = None
-    """Share of the prepared training rows. A row is chosen by a hash of its content, so that equal rows stay on one side."""
+    """Share of the prepared training rows. A hash of its content chooses a row: equal rows stay on one side."""
     sources: Annotated[list[Source], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")

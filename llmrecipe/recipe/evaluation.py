@@ -28,7 +28,7 @@ class Generation(Section):
     name: Name = "generation"
     """First part of the metrics' names."""
     sources: Annotated[list[Source], Field(min_length=1)]
-    """Questions and reference answers: `prompt_completion`, `messages` (the last turn is the reference) or `instruction`."""
+    """Questions and references: `prompt_completion`, `messages` (the last turn is the reference) or `instruction`."""
     max_new_tokens: PositiveInt = 64
     batch_size: PositiveInt = 16
     stop: list[str] = []

@@ -62,4 +62,3 @@ class Model(Section):
     """What is trained: every weight, or a low-rank adapter."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Needs `llmrecipe run --allow-code`."""
-

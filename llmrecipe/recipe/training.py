@@ -37,7 +37,7 @@ class Training(Section):
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0 switches clipping off."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of forward and backward (mixed precision). `auto`: `bfloat16` when `hardware.accelerator` has it, else `float32`."""
+    """Arithmetic of forward and backward. `auto`: `bfloat16` when `hardware.accelerator` has it, else `float32`."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     optimizer: Optimizer = AdamW(kind="adamw")
