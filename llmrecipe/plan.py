@@ -315,6 +315,31 @@ class Job(Section):
     """Whether code that the recipe points to may run."""
 
 
+class Outcome(Section):
+    """How the process of a stage ended: `outcome.json` in its work folder."""
+
+    status: Literal["started", "complete", "failed", "interrupted"]
+    """`started` is what a process leaves that was killed."""
+    message: str | None = None
+    help: str | None = None
+    metrics: dict[str, float] = {}
+    seconds: float = 0.0
+
+
+class Record(Section):
+    """What an artifact is: its `stage.json`."""
+
+    name: str
+    address: str
+    spec: Spec
+    inputs: dict[str, str]
+    """Input name -> folder, relative to the folder that holds the artifact."""
+    metrics: dict[str, float]
+    seconds: float
+    packages: dict[str, str | None]
+    """Versions of the packages that made it, as they were installed."""
+
+
 class Service(Section):
     """A server: it does not end."""
 
