@@ -1,0 +1,217 @@
+"""Tables of what others define: trainer options, vLLM options, accelerators, models, families; read when asked for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+_FOLDER = Path(__file__).parent
+
+_PYTHON: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "dict": (dict,),
+    "list": (list,),
+    "bool": (bool,),
+    "None": (type(None),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerField:
+    """One field of a trainer's configuration class."""
+
+    type: str
+    """Plain types joined with `|`: `int | None`, `dict | str | None`."""
+    default: Any
+    """A JSON value."""
+    choices: tuple[str, ...] = ()
+    """Names that a text may be, when the class has a closed set of them."""
+
+    def accepts(self, value: object) -> bool:
+        """Whether a YAML value has the type of the field; a whole number is a `float` too, a boolean is no number."""
+        if isinstance(value, str) and self.choices:
+            return value in self.choices
+        kinds = self.type.split(" | ")
+        if isinstance(value, bool):
+            return "bool" in kinds
+        return any(isinstance(value, _PYTHON[kind]) for kind in kinds if kind != "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class VLLMOption:
+    """One option of `vllm serve`."""
+
+    flag: str
+    """The flag that sets it: `--max-model-len`."""
+    negative: str | None
+    """The flag that sets a boolean to false, where it has one."""
+    kind: Literal["bool", "int", "float", "str", "json", "list"]
+    choices: tuple[str, ...]
+    default: Any
+    """A JSON value; null also where the default is computed."""
+
+    def accepts(self, value: object) -> bool:
+        """Whether a YAML value can be written behind the flag.
+
+        `json` takes mappings and text (some options have shorthands); `list` takes text or a list of scalars.
+        """
+        members = value if self.kind == "list" and isinstance(value, list) else [value]
+        if self.choices and not all(str(member) in self.choices for member in members):
+            return False
+        match self.kind:
+            case "bool":
+                return isinstance(value, bool)
+            case "int":
+                return isinstance(value, int) and not isinstance(value, bool)
+            case "float":
+                return isinstance(value, int | float) and not isinstance(value, bool)
+            case "str":
+                return isinstance(value, str)
+            case "json":
+                return isinstance(value, dict | list | str)
+            case "list":
+                return all(isinstance(member, str | int | float) for member in members)
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A preset of `hardware.accelerator`."""
+
+    memory: float
+    """GiB that the driver reports, rounded down to a tenth; 0 for `cpu`."""
+    compute_capability: str | None
+    bfloat16: bool
+    """Whether matrix products in bfloat16 are done by the hardware."""
+    bfloat16_tflops: float | None
+    """Dense peak, 10^12 operations per second, without sparsity."""
+    resource: str | None
+    """What Kubernetes calls one device: `nvidia.com/gpu`."""
+    products: tuple[str, ...]
+    """Values of the node label `nvidia.com/gpu.product`."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the configuration of a published model says."""
+
+    family: str
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    max_position_embeddings: int | None
+    """Null where it differs between editions of the model."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    parameters: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an Architecture is said in the configuration class of its Transformers `model_type`."""
+
+    config: str
+    """Class name in `transformers`."""
+    model: str
+    """Class name in `transformers`."""
+    fields: Mapping[str, str]
+    """Field of Architecture -> field of the class. What is missing, the family does not have."""
+    constants: Mapping[str, Any]
+    """Further fields that an Architecture of this family always sets."""
+    heads_divide_hidden_size: bool
+    """Whether `hidden_size` must be a multiple of `num_attention_heads` even when `head_dim` is given."""
+
+
+@cache
+def _table(name: str) -> Any:
+    return json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@cache
+def trainer_fields(config: str) -> Mapping[str, TrainerField]:
+    """Field name -> field of a configuration class, `trl:SFTConfig`.
+
+    Raises:
+        KeyError: the table does not hold that class.
+    """
+    return {
+        name: TrainerField(entry["type"], entry["default"], tuple(entry.get("choices", ())))
+        for name, entry in _table("trainers")["configs"][config].items()
+    }
+
+
+@cache
+def vllm_options() -> Mapping[str, VLLMOption]:
+    """Option of `vllm serve`, by its name with underscores."""
+    return {
+        name: VLLMOption(
+            flag=entry["flag"],
+            negative=entry.get("negative"),
+            kind=entry["kind"],
+            choices=tuple(entry.get("choices", ())),
+            default=entry.get("default"),
+        )
+        for name, entry in _table("vllm")["options"].items()
+    }
+
+
+def vllm_version() -> str:
+    """The release of vLLM that `vllm_options` describes."""
+    return str(_table("vllm")["version"])
+
+
+@cache
+def accelerators() -> Mapping[str, Accelerator]:
+    """Presets of `hardware.accelerator`."""
+    return {
+        name: Accelerator(**{**entry, "products": tuple(entry["products"])})
+        for name, entry in _table("accelerators").items()
+    }
+
+
+@cache
+def models() -> Mapping[str, ModelFacts]:
+    """Hub id -> what its configuration says."""
+    found = {}
+    for entry in _table("models"):
+        facts = ModelFacts(**{name: value for name, value in entry.items() if name != "repos"})
+        found.update(dict.fromkeys(entry["repos"], facts))
+    return found
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """Family of an Architecture -> how Transformers says it."""
+    return {name: Family(**entry) for name, entry in _table("families").items()}
+
+
+@cache
+def recipe_fields() -> Mapping[str, Mapping[str, Any]]:
+    """Path in a recipe -> type, default, description: what `llmrecipe explain` prints."""
+    found: Mapping[str, Mapping[str, Any]] = _table("fields")
+    return found
+
+
+__all__ = [
+    "Accelerator",
+    "Family",
+    "ModelFacts",
+    "TrainerField",
+    "VLLMOption",
+    "accelerators",
+    "families",
+    "models",
+    "recipe_fields",
+    "trainer_fields",
+    "vllm_options",
+    "vllm_version",
+]
