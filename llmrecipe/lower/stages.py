@@ -1,0 +1,396 @@
+"""One recipe -> its stages; one short function each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import JsonValue
+
+from llmrecipe import facts
+from llmrecipe.lock import Lock, hub_key, is_commit
+from llmrecipe.lower.arguments import arguments
+from llmrecipe.methods import Method
+from llmrecipe.methods.pretrain import Pretrain
+from llmrecipe.plan import (
+    CheckGates,
+    DataSource,
+    Derived,
+    Evaluate,
+    Export,
+    GenerationSuite,
+    HubModel,
+    InputModel,
+    LocalModel,
+    Merge,
+    ModelOrigin,
+    NewModel,
+    PerplexitySuite,
+    PinnedDataset,
+    PinnedFiles,
+    PrepareData,
+    Resources,
+    Spec,
+    Stage,
+    Tokenize,
+    Train,
+    TrainTokenizer,
+)
+from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.data import Data, Files, Source
+from llmrecipe.recipe.evaluation import Perplexity, Suite
+from llmrecipe.recipe.hardware import DDP
+from llmrecipe.recipe.model import FromScratch, RecipeReference, is_path
+from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
+from llmrecipe.vocabulary import (
+    ROW_KIND,
+    Architecture,
+    Dtype,
+    Full,
+    Muon,
+    RowKind,
+    TrainedTokenizer,
+)
+
+
+@dataclass
+class Lowering:
+    """One recipe on its way to stages."""
+
+    recipe: Recipe
+    lock: Lock
+    launched: int | None
+    """Processes of a launcher that runs already."""
+    derived: dict[str, Derived] = field(default_factory=dict)
+    """By field: what the recipe left to us."""
+
+    # -- what is where --
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def merged(self) -> bool:
+        """Whether an adapter is trained and merged into its base."""
+        return self.recipe.method is not None and self._adapted and self.recipe.export.merge
+
+    @property
+    def _adapted(self) -> bool:
+        return not isinstance(self.recipe.model.adapter, Full)
+
+    def _at(self, output: str) -> str:
+        return f"{self.name}/{output}"
+
+    def _pin_key(self, *location: str | int) -> str:
+        return f"{self.name}:{'.'.join(map(str, location))}"
+
+    def _derive(self, field_: str, value: JsonValue, because: str) -> None:
+        self.derived[field_] = Derived(recipe=self.name, field=field_, value=value, because=because)
+
+    def _stage(self, name: str, spec: Spec, inputs: dict[str, str], resources: Resources | None = None) -> Stage:
+        return Stage(
+            name=self._at(name),
+            spec=spec,
+            inputs=inputs,
+            launcher="accelerate" if isinstance(spec, Train) else "process",
+            resources=resources or Resources(memory=self.recipe.hardware.memory),
+        )
+
+    # -- the list --
+
+    def stages(self) -> list[Stage]:
+        """Every stage of this recipe, in an order in which they can be done."""
+        recipe, found = self.recipe, list[Stage]()
+        if recipe.method is not None and recipe.data is not None:
+            found.append(self._prepare_data(recipe.data))
+            if isinstance(recipe.tokenizer, TrainTokenizerSection):
+                found.append(self._train_tokenizer(recipe.tokenizer))
+            found.append(self._tokenize(recipe.method, recipe.data))
+            found.append(self._train(recipe.method, recipe.data))
+            if self.merged:
+                found.append(self._merge())
+        if recipe.evaluation is not None:
+            found += [self._evaluate(i, suite) for i, suite in enumerate(recipe.evaluation.suites)]
+            if recipe.evaluation.gates:
+                found.append(self._check_gates())
+        found.append(self._export())
+        return found
+
+    def _prepare_data(self, data: Data) -> Stage:
+        held_out = data.validation.sources if data.validation and data.validation.sources else []
+        spec = PrepareData(
+            kind="prepare_data",
+            train=[self._source(source, "data", "train", i) for i, source in enumerate(data.train)],
+            validation=[self._source(source, "data", "validation", "sources", i) for i, source in enumerate(held_out)],
+            validation_fraction=data.validation.fraction if data.validation else None,
+            rows=self._rows(data),
+            steps=data.prepare,
+            stopping_strategy=data.stopping_strategy,
+            seed=self.recipe.training.seed,
+        )
+        return self._stage("prepare-data", spec, {})
+
+    def _train_tokenizer(self, tokenizer: TrainTokenizerSection) -> Stage:
+        assert self.recipe.data is not None
+        options = {name: getattr(tokenizer, name) for name in TrainedTokenizer.model_fields}
+        spec = TrainTokenizer(
+            kind="train_tokenizer",
+            rows=self._rows(self.recipe.data),
+            tokenizer=TrainedTokenizer(**options),
+            chat_template=self._chat_template(tokenizer.chat_template),
+            max_length=self.recipe.training.max_length,
+        )
+        return self._stage("train-tokenizer", spec, {"rows": self._at("prepare-data.rows")})
+
+    def _tokenize(self, method: Method, data: Data) -> Stage:
+        trained = isinstance(self.recipe.tokenizer, TrainTokenizerSection)
+        template = None if trained else self.recipe.tokenizer.chat_template
+        origin = self._origin()
+        spec = Tokenize(
+            kind="tokenize",
+            rows=self._rows(data),
+            objective=method.objective,
+            tokenizer=origin if not trained and isinstance(origin, HubModel | LocalModel) else None,
+            chat_template=self._chat_template(template) if template else None,
+            loss_on=method.loss_on(self._rows(data)),
+            max_length=self.recipe.training.max_length,
+            packing=self._packing(data),
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
+        inputs = {"rows": self._at("prepare-data.rows")}
+        if trained:
+            inputs["tokenizer"] = self._at("train-tokenizer.tokenizer")
+        return self._stage("tokenize", spec, inputs | ({} if trained else self._base_input()))
+
+    def _train(self, method: Method, data: Data) -> Stage:
+        model, training = self.recipe.model, self.recipe.training
+        resources = self._training_resources()
+        world_size = self.launched or resources.nodes * resources.processes
+        spec = Train(
+            kind="train",
+            method=method.kind,
+            trainer=method.trainer,
+            config=method.config,
+            arguments=self._arguments(method, world_size),
+            model=self._origin(),
+            dtype=self._training_dtype(),
+            attention=model.attention,
+            adapter=model.adapter,
+            optimizer=training.optimizer if isinstance(training.optimizer, Muon) else None,
+            packed=self._packing(data) != "none",
+            world_size=world_size,
+            seed=training.seed,
+            trust_remote_code=model.trust_remote_code,
+        )
+        inputs = {"dataset": self._at("tokenize.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
+        return self._stage("train", spec, inputs | self._base_input(), resources)
+
+    def _merge(self) -> Stage:
+        spec = Merge(kind="merge", model=self._origin(), trust_remote_code=self.recipe.model.trust_remote_code)
+        return self._stage("merge", spec, {"adapter": self._at("train.model")} | self._base_input())
+
+    def _evaluate(self, i: int, suite: Suite) -> Stage:
+        spec = Evaluate(
+            kind="evaluate",
+            suite=self._suite(i, suite),
+            model=self._origin() if self.recipe.method is None or self._unmerged else InputModel(kind="input"),
+            dtype="auto",
+            attention=self.recipe.model.attention,
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
+        inputs = self._result_inputs()
+        if isinstance(suite, Perplexity):
+            inputs["dataset"] = self._at("tokenize.dataset")
+        return self._stage(f"evaluate-{suite.name}", spec, inputs, self._one_device())
+
+    def _check_gates(self) -> Stage:
+        assert self.recipe.evaluation is not None
+        inputs = {suite.name: self._at(f"evaluate-{suite.name}.metrics") for suite in self.recipe.evaluation.suites}
+        return self._stage("check-gates", CheckGates(kind="check_gates", gates=self.recipe.evaluation.gates), inputs)
+
+    def _export(self) -> Stage:
+        recipe, export = self.recipe, self.recipe.export
+        spec = Export(
+            kind="export",
+            formats=export.formats,
+            model=self._origin() if recipe.method is None else InputModel(kind="input"),
+            name=recipe.name,
+            license=export.license,
+            description=export.description,
+            base=self._base_name(),
+            recipe=self._card_recipe(),
+            trust_remote_code=recipe.model.trust_remote_code,
+        )
+        return self._stage("export", spec, self._export_inputs())
+
+    # -- models --
+
+    @property
+    def _unmerged(self) -> bool:
+        return self.recipe.method is not None and self._adapted and not self.recipe.export.merge
+
+    def _origin(self) -> ModelOrigin:
+        base = self.recipe.model.base
+        match base:
+            case RecipeReference():
+                return InputModel(kind="input")
+            case FromScratch():
+                return NewModel(kind="new", architecture=self._architecture(base.architecture))
+            case str() if is_path(base):
+                return LocalModel(kind="local", path=base, sha256=self.lock.folders[self._pin_key("model", "base")])
+            case str():
+                return HubModel(kind="hub", repo=base, revision=self._commit("model", base, self.recipe.model.revision))
+
+    def _commit(self, kind: str, repo: str, revision: str | None) -> str | None:
+        if is_commit(revision):
+            return revision
+        return self.lock.commits.get(hub_key("model" if kind == "model" else "dataset", repo, revision), revision)
+
+    def _base_input(self) -> dict[str, str]:
+        base = self.recipe.model.base
+        return {"model": f"{base.name}/export.model"} if isinstance(base, RecipeReference) else {}
+
+    def _result_inputs(self) -> dict[str, str]:
+        """Inputs that name the model as it is after training."""
+        if self.recipe.method is None:
+            return self._base_input()
+        if self._unmerged:
+            return {"adapter": self._at("train.model")} | self._base_input()
+        return {"model": self._at("merge.model" if self.merged else "train.model")}
+
+    def _export_inputs(self) -> dict[str, str]:
+        if self.recipe.method is None:
+            inputs = self._base_input()
+        else:
+            inputs = {
+                "model": self._at("merge.model" if self.merged else "train.model"),
+                "prepare_report": self._at("prepare-data.report"),
+                "tokenize_report": self._at("tokenize.report"),
+                "train_metrics": self._at("train.metrics"),
+            }
+        if self.recipe.evaluation is not None:
+            for suite in self.recipe.evaluation.suites:
+                inputs[f"metrics_{suite.name}"] = self._at(f"evaluate-{suite.name}.metrics")
+            if self.recipe.evaluation.gates:
+                inputs["gates"] = self._at("check-gates.gates")
+        return inputs
+
+    def _base_name(self) -> str | None:
+        base = self.recipe.model.base
+        match base:
+            case RecipeReference():
+                return base.name
+            case FromScratch():
+                return None
+            case str():
+                return base
+
+    def _architecture(self, written: Architecture) -> Architecture:
+        """The architecture with every value that its family knows filled in."""
+        heads = written.num_attention_heads
+        defaults: dict[str, tuple[int, str]] = {
+            "num_key_value_heads": (heads, "as many as attention heads"),
+            "head_dim": (written.hidden_size // heads, "hidden_size / num_attention_heads"),
+            "intermediate_size": (4 * written.hidden_size, "4 x hidden_size"),
+            "max_position_embeddings": (self.recipe.training.max_length, "training.max_length"),
+        }
+        has = facts.families()[written.family].fields
+        missing = {name: d for name, d in defaults.items() if name in has and getattr(written, name) is None}
+        for name, (value, because) in missing.items():
+            self._derive(f"model.base.architecture.{name}", value, because)
+        return written.model_copy(update={name: value for name, (value, _) in missing.items()})
+
+    # -- data --
+
+    def _rows(self, data: Data) -> RowKind:
+        return ROW_KIND[data.train[0].format]
+
+    def _source(self, source: Source, *location: str | int) -> DataSource:
+        origin: PinnedFiles | PinnedDataset
+        if isinstance(source, Files):
+            files = self.lock.files[self._pin_key(*location)]
+            origin = PinnedFiles(kind="files", files=files, sample_by=source.sample_by)
+        else:
+            commit = self._commit("dataset", source.dataset, source.revision)
+            origin = PinnedDataset(
+                kind="hub", dataset=source.dataset, config=source.config, split=source.split, revision=commit
+            )
+        label = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+        return DataSource(
+            origin=origin,
+            format=source.format,
+            columns=source.columns,
+            weight=source.weight,
+            max_samples=source.max_samples,
+            label=label,
+        )
+
+    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | GenerationSuite:
+        if isinstance(suite, Perplexity):
+            return PerplexitySuite(kind="perplexity", name=suite.name, batch_size=suite.batch_size)
+        return GenerationSuite(
+            kind="generation",
+            name=suite.name,
+            sources=[self._source(s, "evaluation", "suites", i, "sources", j) for j, s in enumerate(suite.sources)],
+            max_new_tokens=suite.max_new_tokens,
+            batch_size=suite.batch_size,
+            stop=suite.stop,
+        )
+
+    def _packing(self, data: Data) -> Literal["none", "bfd", "bfd_split", "wrapped"]:
+        if data.packing is not None:
+            return data.packing
+        pretraining = isinstance(self.recipe.method, Pretrain)
+        packing: Literal["none", "bfd_split"] = "bfd_split" if pretraining else "none"
+        because = "pretraining fills every sequence and loses nothing" if pretraining else "one row, one sequence"
+        self._derive("data.packing", packing, because)
+        return packing
+
+    def _chat_template(self, written: str) -> str:
+        if written == "chatml":
+            return (Path(facts.__file__).parent / "chatml.jinja").read_text("utf-8")
+        return self.lock.texts[self._pin_key("tokenizer", "chat_template")]
+
+    # -- training --
+
+    def _arguments(self, method: Method, world_size: int) -> dict[str, JsonValue]:
+        found = arguments(self.recipe, method, world_size, self._derive)
+        if "max_length" in facts.trainer_fields(method.config):
+            found = {"max_length": self.recipe.training.max_length} | found
+        return found
+
+    def _training_dtype(self) -> Dtype | Literal["auto"]:
+        model = self.recipe.model
+        if model.dtype != "auto":
+            return model.dtype
+        if isinstance(model.base, FromScratch) or not self._adapted:
+            self._derive("model.dtype", "float32", "every weight is trained")
+            return "float32"
+        return "auto"
+
+    def _training_resources(self) -> Resources:
+        hardware = self.recipe.hardware
+        spread = isinstance(self.recipe.distributed, DDP)
+        on_cpu = hardware.accelerator == "cpu"
+        devices = hardware.num_accelerators if spread else 1
+        return Resources(
+            nodes=hardware.num_nodes if spread else 1,
+            accelerators=0 if on_cpu else devices,
+            processes=devices,
+            accelerator=hardware.accelerator,
+            memory=hardware.memory,
+        )
+
+    def _one_device(self) -> Resources:
+        hardware = self.recipe.hardware
+        on_cpu = hardware.accelerator == "cpu"
+        return Resources(accelerators=0 if on_cpu else 1, accelerator=hardware.accelerator, memory=hardware.memory)
+
+    # -- the card --
+
+    def _card_recipe(self) -> str:
+        """The recipe as written, without what only says where things run."""
+        kept = self.recipe.model_dump(mode="json", exclude_unset=True, exclude={"distributed", "hardware", "serving"})
+        text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+        return text
