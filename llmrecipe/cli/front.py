@@ -11,7 +11,7 @@ from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.document import Document
 from llmrecipe.lint import lint
 from llmrecipe.lock import Lock, locked, pin
-from llmrecipe.lower import lower
+from llmrecipe.lower import LoweringError, lower
 from llmrecipe.plan import Plan
 from llmrecipe.printers import text
 from llmrecipe.resolve import resolve
@@ -93,8 +93,16 @@ def understand(arguments: argparse.Namespace, world_size: int | None = None) -> 
     if any(finding.severity == "error" for finding in findings):
         raise RecipeError(findings)
     pins = pin(found, file.parent, locked(file))
-    plan = lower([document.recipe for document in found], pins, world_size)
-    return Front(file, found, findings, pins, plan)
+    return Front(file, found, findings, pins, _lower(found, pins, world_size))
+
+
+def _lower(documents: Sequence[Document], lock: Lock, world_size: int | None) -> Plan:
+    try:
+        return lower([document.recipe for document in documents], lock, world_size)
+    except LoweringError as error:
+        source = next(document.source for document in documents if document.recipe.name == error.recipe)
+        span = source.at(error.location)
+        raise RecipeError([Diagnostic("LR490", "batch-does-not-divide", error.message, span, error.help)]) from None
 
 
 def show(findings: Sequence[Diagnostic]) -> None:

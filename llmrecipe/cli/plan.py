@@ -1,0 +1,69 @@
+"""`llmrecipe plan`: stages, what is cached, derived values."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from llmrecipe.cli import front
+from llmrecipe.lock import lock_file
+from llmrecipe.plan import Plan, Stage, Train
+
+HELP = "stages, what is cached, derived values"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    front.add_recipe(parser)
+    front.add_store(parser)
+    parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the plan itself")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan of a recipe."""
+    found = front.understand(arguments)
+    if arguments.format == "json":
+        print(json.dumps(found.plan.model_dump(), indent=2, ensure_ascii=False))
+        return 0
+    if found.warnings:
+        front.show(found.warnings)
+    _print(found.plan, front.store_root(arguments, found.root), pinned=lock_file(found.file).exists())
+    return 0
+
+
+def _print(plan: Plan, store: Path, pinned: bool) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    addresses = plan.addresses()
+    table = Table("stage", "what", "address", "", box=None, header_style="bold", pad_edge=False)
+    for stage in plan.stages:
+        done = (store / "artifacts" / addresses[stage.name]).is_dir()
+        table.add_row(stage.name, what(stage), addresses[stage.name][:12], "cached" if done else "to do")
+    console.print(table)
+    for service in plan.services:
+        console.print(f"\nserves {service.model} with {service.engine} as `{service.served_model_name}`")
+    if plan.derived:
+        console.print("\n[bold]derived values[/bold]")
+        rows = Table(box=None, show_header=False, pad_edge=False)
+        for value in plan.derived:
+            rows.add_row(f"{value.recipe}: {value.field}", json.dumps(value.value), f"({value.because})")
+        console.print(rows)
+    for name in plan.unpinned:
+        console.print(f"\nnot pinned: {name}; `llmrecipe lock` pins it", markup=False)
+    if not pinned:
+        console.print(
+            "\nno lock: hashes and versions are those of now; `llmrecipe lock` writes them down", markup=False
+        )
+
+
+def what(stage: Stage) -> str:
+    """One line about a stage."""
+    if not isinstance(stage.spec, Train):
+        return stage.spec.kind.replace("_", " ")
+    length = stage.spec.arguments.get("max_steps")
+    epochs = stage.spec.arguments.get("num_train_epochs")
+    run = f"{length} steps" if length is not None else f"{epochs:g} epochs"
+    processes = f" on {stage.spec.world_size} processes" if stage.spec.world_size > 1 else ""
+    return f"{stage.spec.method}, {stage.spec.adapter.kind}, {run}{processes}"

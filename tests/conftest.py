@@ -1,0 +1,33 @@
+"""What several tests begin with: a folder with files in it, understood."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from llmrecipe.resolve import resolve
+from llmrecipe.validate import validate
+
+from llmrecipe.document import Document
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a text file into the test's folder."""
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def read(write: Callable[[str, str], Path]) -> Callable[..., list[Document]]:
+    """Writes a recipe and returns its documents."""
+
+    def read(text: str, *overrides: str) -> list[Document]:
+        return validate(resolve(str(write("recipe.yaml", text)), overrides))
+
+    return read
