@@ -1,0 +1,90 @@
+"""The exported model that the commands `serve` and `chat` are about."""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from llmrecipe.cli import front
+from llmrecipe.plan import Service
+
+
+class RefusedError(ValueError):
+    """A command cannot do its work: the message says what is so, the help what to do."""
+
+    def __init__(self, message: str, help_: str) -> None:
+        super().__init__(message)
+        self.message, self.help = message, help_
+
+    def show(self) -> int:
+        """Print it on standard error; returns the exit code."""
+        print(f"error: {self.message}\n  = help: {self.help}", file=sys.stderr)
+        return 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model folder."""
+
+    name: str
+    folder: Path
+    service: Service | None = None
+    """How the recipe wants it served."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The arguments FILE, --set and --store."""
+    front.add_recipe(parser)
+    parser.add_argument("--store", metavar="DIR", help="where artifacts live (default: .llmrecipe beside the recipe)")
+    what = "a recipe (FILE#NAME takes one document), the folder of a run, or the folder of a model"
+    next(action for action in parser._actions if action.dest == "file").help = what
+
+
+def require(package: str, extra: str) -> None:
+    """Make sure that a package is installed, without loading it.
+
+    Raises:
+        RefusedError: it is not.
+    """
+    if find_spec(package) is None:
+        raise RefusedError(f"the package `{package}` is not installed here", f"pip install 'llmrecipe[{extra}]'")
+
+
+def exported(arguments: argparse.Namespace) -> Exported:
+    """The model that the arguments name.
+
+    Raises:
+        RecipeError: something in the recipe is wrong.
+        RefusedError: there is no such model yet.
+    """
+    path = Path(arguments.file)
+    if path.is_dir():
+        return _folder(path)
+    understood = front.understand(arguments)
+    stages = [stage for stage in understood.plan.stages if stage.spec.kind == "export"]
+    if not stages:
+        raise RefusedError(f"`{understood.plan.name}` exports nothing", "give a recipe that trains or exports a model")
+    stage = stages[-1]
+    address = understood.plan.addresses()[stage.name]
+    name = stage.name.partition("/")[0]
+    folder = front.store_root(arguments, understood.root) / "artifacts" / address / "model"
+    if not folder.is_dir():
+        help_ = f"llmrecipe run {arguments.file}"
+        earlier = understood.root / "runs" / understood.plan.name
+        if (earlier / "model").is_dir():
+            help_ += f"; or name the model of the last run, of an earlier state of the recipe: {earlier}"
+        raise RefusedError(f"the model of `{name}` has not been exported yet", help_)
+    service = next((service for service in understood.plan.services if service.recipe == name), None)
+    return Exported(name, folder, service)
+
+
+def _folder(path: Path) -> Exported:
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            name = re.sub(r"[^A-Za-z0-9._]+", "-", path.resolve().name).strip("-.") or "model"
+            return Exported(name, folder)
+    raise RefusedError(
+        f"{path} holds no exported model", "give a recipe, runs/NAME of a run that ended, or a model folder"
+    )
