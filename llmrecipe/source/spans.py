@@ -1,6 +1,6 @@
-"""YAML 1.2 text -> plain data and a span for every key and value."""
+"""Spans, documents with spans, and what is wrong with a text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,3 +37,22 @@ class Source:
     def key_at(self, path: Path) -> Span:
         """The span of the key at `path`; for a list item that of the item."""
         return self.keys.get(path) or self.at(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a text is no recipe source; `name` is that of a document error."""
+
+    name: str
+    message: str
+    span: Span
+    help: str | None = None
+
+
+class SourceError(ValueError):
+    """A file cannot be read as YAML; carries every problem, and the documents that could be read all the same."""
+
+    def __init__(self, problems: Sequence[Problem], sources: Sequence[Source] = ()) -> None:
+        self.problems = tuple(problems)
+        self.sources = tuple(sources)
+        super().__init__("; ".join(problem.message for problem in self.problems))
