@@ -1,0 +1,1 @@
+"""Rows: read from files and the Hub, made uniform, passed through steps, mixed, and kept as parquet."""
