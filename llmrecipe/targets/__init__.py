@@ -1,0 +1,13 @@
+"""Plan -> files: one module per target, in a table."""
+
+from llmrecipe.targets import compose, kubernetes, local, vllm
+from llmrecipe.targets.base import Files, Target, TargetError
+
+TARGETS: dict[str, Target] = {
+    "local": local,
+    "vllm": vllm,
+    "compose": compose,
+    "kubernetes": kubernetes,
+}
+
+__all__ = ["TARGETS", "Files", "Target", "TargetError"]
