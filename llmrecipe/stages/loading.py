@@ -1,0 +1,193 @@
+"""Models and tokenizers in memory: from scratch, from the Hub, from a folder, with or without an adapter."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
+
+from llmrecipe.facts import families
+from llmrecipe.plan import HubModel, InputModel, LocalModel, ModelOrigin, NewModel
+from llmrecipe.stages.place import Place, StageError
+from llmrecipe.vocabulary import Architecture
+
+TOKENIZER_FIELDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def device() -> torch.device:
+    """The accelerator of this process, or the processor."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.device("cpu")
+
+
+def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype: str, seed: int) -> Any:
+    """A causal language model with random weights, with the vocabulary and special tokens of the tokenizer.
+
+    Raises:
+        StageError: the family cannot be built with these numbers.
+    """
+    values = _configuration(architecture) | {name: getattr(tokenizer, name) for name in TOKENIZER_FIELDS}
+    try:
+        config = AutoConfig.for_model(architecture.family, vocab_size=len(tokenizer), **values)
+        _check_configuration(config, values)
+        set_seed(seed)
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    except (ValueError, TypeError, ImportError) as error:
+        raise StageError(
+            f"a model of the family `{architecture.family}` cannot be built: {error}",
+            "change the numbers of `model.base.architecture`, or `model.attention`",
+        ) from error
+
+
+def _configuration(architecture: Architecture) -> dict[str, Any]:
+    """Fields of the family's configuration class."""
+    family = families()[architecture.family]
+    written = architecture.model_dump(exclude={"family"}, exclude_none=True)
+    if missing := [name for name in written if name not in family.fields]:
+        raise StageError(
+            f"the family `{architecture.family}` has no `{'`, `'.join(missing)}`",
+            "leave it out of `model.base.architecture`",
+        )
+    values: dict[str, Any] = dict(family.constants)
+    values |= {family.fields[name]: value for name, value in written.items()}
+    if architecture.family == "gemma3_text":  # The class's own scale belongs to heads of 256.
+        values["query_pre_attn_scalar"] = values["head_dim"]
+    return values
+
+
+def _check_configuration(config: Any, values: dict[str, Any]) -> None:
+    """Configuration classes take any keyword; see that each one arrived.
+
+    Raises:
+        ValueError: one did not.
+    """
+    for name, value in values.items():
+        if name == "rope_theta":
+            rope = config.rope_parameters
+            found = [rope.get(name), *(part.get(name) for part in rope.values() if isinstance(part, dict))]
+        else:
+            found = [getattr(config, name, None)]
+        if value not in found:
+            raise ValueError(f"`{name}: {value}` has no effect on {type(config).__name__}")
+
+
+def locate(origin: HubModel | LocalModel | InputModel, place: Place) -> tuple[str, str | None]:
+    """What `from_pretrained` is told: a folder or a Hub id, and the commit."""
+    match origin:
+        case HubModel():
+            return origin.repo, origin.revision
+        case LocalModel():
+            return str(place.root / Path(origin.path).expanduser()), None
+        case InputModel():
+            return str(place.inputs["model"]), None
+
+
+def pretrained(origin: ModelOrigin, place: Place, dtype: str, attention: str, trust_remote_code: bool) -> Any:
+    """A model with its weights, in `dtype` (`auto`: that of the checkpoint), on the processor.
+
+    Raises:
+        StageError: it cannot be found, reached or read, lacks weights, or wants to run code that is not allowed.
+    """
+    if isinstance(origin, NewModel):
+        raise StageError(
+            "a model from scratch has no weights before it is trained",
+            "train every weight: `adapter: {kind: full}`",
+        )
+    allow(trust_remote_code, origin, place)
+    name, revision = locate(origin, place)
+    with _readable(name, origin):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            name,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise StageError(
+            f"the checkpoint of `{name}` lacks {len(missing)} weights of a causal language model: {missing[0]}, ...",
+            "use the checkpoint of a causal language model",
+        )
+    return model
+
+
+def tokenizer_of(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> Any:
+    """The tokenizer that comes with a model.
+
+    Raises:
+        StageError: there is none, or it cannot be reached or read.
+    """
+    assert not isinstance(origin, NewModel)
+    name, revision = locate(origin, place)
+    with _readable(name, origin):
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def tokenizer_at(folder: Path) -> Any:
+    """The tokenizer of a folder that a stage left."""
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+def with_adapter(model: Any, adapter: Path) -> Any:
+    """The model with an adapter on it.
+
+    Raises:
+        StageError: the adapter does not fit the model.
+    """
+    try:
+        return PeftModel.from_pretrained(model, str(adapter))
+    except (RuntimeError, ValueError) as error:
+        raise StageError(
+            f"the adapter does not fit the base model: {_first_line(error)}",
+            "use the base that it was trained on",
+        ) from error
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a model folder holds an adapter alone."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def allow(trust_remote_code: bool, origin: ModelOrigin, place: Place) -> None:
+    """See that code that comes with a model may run here.
+
+    Raises:
+        StageError: the recipe asks for it, and the person did not allow it.
+    """
+    if trust_remote_code and not place.allow_code:
+        name = origin.repo if isinstance(origin, HubModel) else "this model"
+        raise StageError(
+            f"`model.trust_remote_code` lets Python code that comes with {name} run on this machine",
+            "read that code, then `llmrecipe run --allow-code`",
+        )
+
+
+@contextmanager
+def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
+    """Turn the ways in which `from_pretrained` fails into what a person can do about them."""
+    try:
+        yield
+    except ImportError as error:
+        raise StageError(
+            f"`{name}` needs a package: {_first_line(error)}", "install it, or set `model.attention: sdpa`"
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            help_ = "set `model.trust_remote_code: true` and run with `--allow-code`, once you have read that code"
+        elif isinstance(origin, HubModel):
+            help_ = (
+                "check the name, the network and, for a gated model, HF_TOKEN; "
+                "without a network, download it first (`hf download`) and use its folder as `model.base`"
+            )
+        else:
+            help_ = "the folder must hold config.json, weights and tokenizer as `save_pretrained` writes them"
+        raise StageError(f"`{name}` cannot be loaded: {_first_line(error)}", help_) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

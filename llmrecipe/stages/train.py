@@ -1,0 +1,236 @@
+"""The training stage: a dataset and a model -> a trained model, generic over methods."""
+
+import copy
+import dataclasses
+import importlib
+import inspect
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset, load_from_disk
+from peft import LoraConfig, get_peft_model
+from transformers import set_seed
+
+from llmrecipe.plan import NewModel, Train
+from llmrecipe.stages import checkpoints, loading
+from llmrecipe.stages.place import Interrupted, Place, StageError
+from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
+from llmrecipe.trainers.collator import CausalCollator, isolation
+from llmrecipe.trainers.staged import staged
+from llmrecipe.vocabulary import DoRA, Full, LoRA
+
+CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths")
+PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+
+
+def run(spec: Train, place: Place) -> dict[str, float]:
+    """Train one model; go on from the newest complete checkpoint when there is one.
+
+    Returns:
+        `train_loss` and `eval_loss` (means in nats per token, or the method's own loss), `steps`, `train_tokens`
+        (without padding, all processes), `tokens_per_second`, `parameters`, `trainable_parameters`.
+
+    Raises:
+        StageError: processes, data, model or arguments do not fit, training diverged, or the disk is full.
+        Interrupted: a signal came, and a checkpoint holds everything.
+    """
+    if spec.world_size != place.world_size:
+        raise StageError(
+            f"the recipe is planned for {spec.world_size} processes, and {place.world_size} run",
+            "start as many as `hardware.num_accelerators` x `hardware.num_nodes`, or change these",
+        )
+    train, validation = (_dataset(place.inputs["dataset"] / part) for part in ("train", "validation"))
+    if train is None or len(train) < spec.world_size:
+        raise StageError(
+            f"there are {len(train) if train else 0} training rows for {spec.world_size} processes",
+            "add data, or loosen `data.prepare`; the data report says what was dropped and why",
+        )
+    tokenizer = loading.tokenizer_at(place.inputs["tokenizer"])
+    model = _model(spec, place, tokenizer)
+    use_cache = model.config.use_cache
+    stop, log = StopOnSignal(), TrainingLog(place.work / "log.jsonl", place, evaluates=validation is not None)
+    trainer = _trainer(
+        spec,
+        model=model,
+        args=_arguments(spec, place, evaluates=validation is not None),
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        callbacks=[stop, log],
+    )
+    with stop:
+        _train(trainer, log)
+    if stop.stopped:
+        raise Interrupted
+    model.config.use_cache = use_cache  # Trainers switch it off; whoever loads the model wants it on.
+    _save(trainer, place)
+    return _metrics(trainer)
+
+
+def _dataset(folder: Path) -> Dataset | None:
+    """Rows with the columns that the trainer reads; None without rows."""
+    if not folder.is_dir():
+        return None
+    dataset = load_from_disk(str(folder))
+    preference = PREFERENCE_COLUMNS[0] in dataset.column_names
+    columns = [c for c in (PREFERENCE_COLUMNS if preference else CAUSAL_COLUMNS) if c in dataset.column_names]
+    dataset = dataset.select_columns(columns)
+    if not len(dataset):
+        return None
+    return dataset if preference else dataset.with_format("numpy")
+
+
+def _model(spec: Train, place: Place, tokenizer: Any) -> Any:
+    """The model before training."""
+    full = isinstance(spec.adapter, Full)
+    if isinstance(spec.model, NewModel):
+        dtype = "float32" if spec.dtype == "auto" else spec.dtype
+        return loading.new_model(spec.model.architecture, tokenizer, spec.attention, dtype, spec.seed)
+    dtype = "float32" if spec.dtype == "auto" and full else spec.dtype
+    model = loading.pretrained(spec.model, place, dtype, spec.attention, spec.trust_remote_code)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise StageError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {rows} embeddings",
+            "use the tokenizer that comes with the model: `tokenizer: {kind: reuse}`",
+        )
+    return model
+
+
+def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
+    """The configuration of the trainer: what the recipe says, and where and how it is kept."""
+    if not evaluates and spec.arguments.get("eval_strategy", "no") != "no":
+        raise StageError("`training.eval_steps` is written, and there are no validation rows", "add `data.validation`")
+    on_processor = not torch.accelerator.is_available()
+    ours: dict[str, Any] = {
+        "output_dir": str(place.work / "checkpoints"),
+        "use_cpu": on_processor,
+        "dataloader_pin_memory": not on_processor,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+        "prediction_loss_only": True,
+        "logging_nan_inf_filter": False,  # It would replace a broken loss by the mean of the others.
+        "disable_tqdm": True,
+        "report_to": "none",
+        "save_total_limit": None,  # Ours counts complete checkpoints only.
+        "seed": spec.seed,
+    }
+    config = _import(spec.config)
+    if "max_length" in {field.name for field in dataclasses.fields(config)}:
+        ours["max_length"] = None  # The rows are cut already.
+    try:
+        return config(**(spec.arguments | ours))
+    except (TypeError, ValueError, ImportError, RuntimeError) as error:
+        raise StageError(
+            f"`{spec.config}` refuses the options of `training` or `method`: {error}", "change the option it names"
+        ) from error
+
+
+def _trainer(spec: Train, model: Any, **options: Any) -> Any:
+    """The trainer, with what this method and this model ask of it."""
+    kind = _import(spec.trainer)
+    known = inspect.signature(kind.__init__).parameters
+    if PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
+        options["data_collator"] = _collator(spec, model, options["processing_class"])
+    if not isinstance(spec.adapter, Full):
+        if "peft_config" in known:
+            options["peft_config"] = _lora(spec.adapter)
+        else:
+            set_seed(spec.seed)
+            model = _adapted(model, spec.adapter)
+    elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
+        options["ref_model"] = copy.deepcopy(model)
+    try:
+        trainer = staged(kind)(model=model, **options)
+    except ValueError as error:
+        raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
+    trainer.muon = spec.optimizer
+    trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
+    return trainer
+
+
+def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator:
+    # What stands in padding does not matter: nothing sees it.
+    pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    if not spec.packed:
+        return CausalCollator(pad)
+    way = isolation(model, spec.attention)
+    if way is None:
+        raise StageError(
+            f"{type(model).__name__} lets packed documents see each other with `attention: {spec.attention}`",
+            "set `data.packing: none`, or another `model.attention`",
+        )
+    return CausalCollator(pad, way, additive_mask=spec.attention == "eager")
+
+
+def _lora(adapter: LoRA | DoRA) -> LoraConfig:
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        use_dora=isinstance(adapter, DoRA),
+        **adapter.model_dump(exclude={"kind", "modules_to_save"}),
+        modules_to_save=adapter.modules_to_save or None,
+    )
+
+
+def _adapted(model: Any, adapter: LoRA | DoRA) -> Any:
+    try:
+        return get_peft_model(model, _lora(adapter))
+    except ValueError as error:
+        raise StageError(f"the adapter does not fit the model: {error}", "change `model.adapter`") from error
+
+
+def _train(trainer: Any, log: TrainingLog) -> None:
+    """Train from the newest complete checkpoint, or from the start."""
+    newest: list[Path | None] = [None]
+    if trainer.args.process_index == 0:
+        newest = [checkpoints.newest_complete(Path(trainer.args.output_dir))]
+    broadcast_object_list(newest)
+    checkpoint = newest[0]
+    if checkpoint is not None:
+        state = json.loads((checkpoint / "trainer_state.json").read_bytes())
+        if state["global_step"] >= state["max_steps"]:  # The trainer would do one step more.
+            trainer.restore(checkpoint)
+            log.write(trainer.state)
+            return
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+
+def _save(trainer: Any, place: Place) -> None:
+    """Write the model with its tokenizer, and the log."""
+    folder = place.output / "model"
+    with checkpoints.writing("the trained model", folder):
+        trainer.save_model(str(folder))
+    if trainer.args.should_save:
+        (folder / "training_args.bin").unlink()
+        (place.output / "metrics").mkdir()
+        shutil.copyfile(place.work / "log.jsonl", place.output / "metrics" / "log.jsonl")
+
+
+def _metrics(trainer: Any) -> dict[str, float]:
+    state = trainer.state
+    logged = [entry for entry in state.log_history if "loss" in entry]
+    since = [0, *(entry["step"] for entry in logged)]
+    tokens = [0, *(entry["num_tokens"] for entry in logged)]
+    seconds = sum((b - a) / e["tokens_per_second"] for a, b, e in zip(tokens, tokens[1:], logged, strict=False))
+    metrics = {
+        "train_loss": sum(e["loss"] * (e["step"] - start) for start, e in zip(since, logged, strict=False))
+        / state.global_step,
+        "steps": float(state.global_step),
+        "train_tokens": float(state.num_input_tokens_seen),
+        "tokens_per_second": state.num_input_tokens_seen / seconds,
+        "parameters": float(sum(p.numel() for p in trainer.model.parameters())),
+        "trainable_parameters": float(sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)),
+    }
+    if evaluated := [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]:
+        metrics["eval_loss"] = evaluated[-1]
+    return metrics
+
+
+def _import(path: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

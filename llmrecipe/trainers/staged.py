@@ -1,0 +1,115 @@
+"""A trainer of Transformers or TRL as the training stage runs it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmrecipe.stages import checkpoints
+from llmrecipe.stages.place import StageError
+from llmrecipe.trainers.callbacks import DIVERGED
+from llmrecipe.trainers.muon import MuonWithAdamW
+from llmrecipe.vocabulary import Muon
+
+
+class Staged:
+    """What every trainer gets in addition: rows are tokens already, checkpoints are sealed, tokens are counted.
+
+    A mixin before the trainer's class. The attributes below are set between construction and `train()`.
+    """
+
+    args: Any
+    state: Any
+    model: Any
+    accelerator: Any
+    optimizer: Any
+
+    muon: Muon | None = None
+    """Optimizer instead of the one that the arguments name."""
+    save_total_limit: int = 1
+    """Complete checkpoints kept. The trainer's own rotation would count one that is not complete yet."""
+
+    _counted: torch.Tensor | int = 0
+    """Tokens since the last log on this process; a tensor on the device, so that counting does not wait for it."""
+    _seconds: float = 0.0
+    """Time of training since the last log, up to `_clock`."""
+    _clock: float | None = None
+    """When the running stretch of training began; None before the first step."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the export writes the card."""
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Muon when the recipe asks for it, else what the arguments name."""
+        if self.muon is None or self.optimizer is not None:
+            return super().create_optimizer(model)  # type: ignore[misc]
+        decayed = set(self.get_decay_parameter_names(self.model))  # type: ignore[attr-defined]
+        plain = {name for name, _ in self.model.named_parameters()} - decayed
+        self.optimizer = MuonWithAdamW(self.model, self.muon, self.args.learning_rate, self.args.weight_decay, plain)
+        return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own loss; counts the tokens of training batches on the way."""
+        tokens = inputs.pop("num_tokens", None)
+        if self._clock is None:
+            self._clock = time.perf_counter()
+        if self.model.training:
+            self._counted = self._counted + (inputs["attention_mask"].sum() if tokens is None else tokens)
+        return super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add `tokens_per_second` over all processes since the last log, without evaluations and saves."""
+        if "loss" in logs:
+            counted = torch.as_tensor(self._counted, device=self.args.device)
+            tokens = int(self.accelerator.reduce(counted, "sum"))
+            self.state.num_input_tokens_seen += tokens
+            with self._untimed():
+                logs["tokens_per_second"] = tokens / self._seconds
+            self._counted, self._seconds = 0, 0.0
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own evaluation, outside of the measured time."""
+        with self._untimed():
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step
+        folder = Path(self.args.output_dir) / f"checkpoint-{step}"
+        self._check_weights(step)
+        with self._untimed(), checkpoints.writing(f"the checkpoint of step {step}", folder):
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                checkpoints.seal(folder)
+                checkpoints.keep_newest(folder.parent, self.save_total_limit)
+
+    def _check_weights(self, step: int) -> None:
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not torch.isfinite(parameter).all():
+                raise StageError(
+                    f"the weight `{name}` is no finite number after step {step}: training has diverged", DIVERGED
+                )
+
+    @contextmanager
+    def _untimed(self) -> Iterator[None]:
+        if self._clock is not None:
+            self._seconds += time.perf_counter() - self._clock
+        yield
+        self._clock = time.perf_counter()
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take over weights and history of a checkpoint after which nothing is left to train."""
+        self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+def staged(trainer: type) -> Callable[..., Any]:
+    """The trainer with what `Staged` adds; its name stays."""
+    return type(trainer.__name__, (Staged, trainer), {})
