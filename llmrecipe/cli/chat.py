@@ -6,6 +6,8 @@ import sys
 
 from llmrecipe.cli.exported import Exported, RefusedError, add_model, exported, require
 
+HELP = "talk to the exported model in the terminal"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The model, and how it answers."""
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def command(model: Exported, arguments: argparse.Namespace) -> list[str]:
     """The process that talks."""
-    words = [sys.executable, "-m", "llmrecipe.stages.chat", str(model.folder), "--name", model.name]
+    words = [sys.executable, "-P", "-m", "llmrecipe.stages.chat", str(model.folder), "--name", model.name]
     words += ["--temperature", str(arguments.temperature), "--max-new-tokens", str(arguments.max_new_tokens)]
     for option in ("once", "system"):
         value = getattr(arguments, option)

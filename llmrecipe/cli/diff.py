@@ -9,6 +9,8 @@ from llmrecipe.cli import front
 from llmrecipe.difference import ABSENT, Change, Side, StageChange, compare, compare_stages
 from llmrecipe.recipe import Recipe
 
+HELP = "what differs in meaning, and which stages that re-runs"
+
 WIDTH = 72
 """Characters of a value that the text shows; JSON has all of it."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmrecipe.cli import front
 from llmrecipe.plan import Service
+from llmrecipe.store import Store
 
 
 class RefusedError(ValueError):
@@ -69,7 +70,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
     stage = stages[-1]
     address = understood.plan.addresses()[stage.name]
     name = stage.name.partition("/")[0]
-    folder = front.store_root(arguments, understood.root) / "artifacts" / address / "model"
+    folder = Store(front.store_root(arguments, understood.root)).artifact(address) / "model"
     if not folder.is_dir():
         help_ = f"llmrecipe run {arguments.file}"
         earlier = understood.root / "runs" / understood.plan.name

@@ -1,6 +1,7 @@
 """`llmrecipe serve FILE`: the exported model on this machine, behind an OpenAI-compatible server."""
 
 import argparse
+import errno
 import os
 import re
 import shutil
@@ -18,8 +19,11 @@ from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 
+from llmrecipe import tether
 from llmrecipe.cli.exported import Exported, RefusedError, add_model, exported, require
 from llmrecipe.serve import Server, listener, request, transformers_server, vllm_server
+
+HELP = "the exported model on this machine, as an OpenAI-compatible server"
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVER_PACKAGES = ("transformers", "torch", "fastapi", "uvicorn", "openai")
@@ -96,7 +100,7 @@ def _free(host: str, port: int) -> None:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             return
     except OSError as error:
-        if not isinstance(error, PermissionError) and _answers(_reachable(host), port):
+        if error.errno == errno.EADDRINUSE:
             who = listener(port)
             holder = f" by {who}" if who else ""
             raise RefusedError(
@@ -112,14 +116,6 @@ def _reachable(host: str) -> str:
     """The address at which this machine reaches a server that listens on `host`."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{shown}]" if ":" in shown else shown
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host.strip("[]"), port), timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -141,8 +137,13 @@ def _stopping() -> Iterator[list[int]]:
 
 def _serve(server: Server, model: Path, name: str, url: str, stopped: list[int]) -> int:
     """Start the server, say where it is when it answers, and stay until it is told to stop."""
+    tied = (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()))
     process = subprocess.Popen(
-        server.command, cwd=server.folder, env={**os.environ, **server.environment}, stdout=sys.stderr, process_group=0
+        (*tied, *server.command),
+        cwd=server.folder,
+        env={**os.environ, **server.environment},
+        stdout=2,
+        process_group=0,
     )
     told = False
     while process.poll() is None and not stopped:
