@@ -49,7 +49,7 @@ def _unreadable(path: str, error: OSError | ValueError) -> Problem:
         case FileNotFoundError() | NotADirectoryError():
             folder = FilePath(path).parent
             names = [found.name for found in folder.glob("*.y*ml")] if folder.is_dir() else []
-            near = difflib.get_close_matches(FilePath(path).name, names, 1)
+            near = difflib.get_close_matches(FilePath(path).name, names, 1, 0.75)
             message = f"there is no file `{path}`"
             hint = (
                 f"did you mean `{folder / near[0]}`?" if near else "check the path and the folder that it starts from"

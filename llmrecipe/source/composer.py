@@ -13,6 +13,7 @@ from llmrecipe.source.syntax import UNPRINTABLE, explain
 
 MAX_VALUES = 100_000  # of one file, with every alias written out
 MAX_DEPTH = 64
+MAX_DOCUMENTS = 250  # of one file
 
 
 class _StopError(Exception):
@@ -48,6 +49,7 @@ class Composer:
         self._anchors: dict[str, _Anchor] = {}
         self._written = _Written()
         self._count = 0
+        self._documents = 0
         self._reached = 0  # offset behind the last value that was read
 
     def documents(self) -> list[Source]:
@@ -74,8 +76,11 @@ class Composer:
     def _document(self) -> Iterator[Source]:
         self._anchors, self._written = {}, _Written()
         first = next(self._events)
+        self._documents += 1
+        if self._documents > MAX_DOCUMENTS:
+            message = f"the file has more than {MAX_DOCUMENTS} documents"
+            self._stop("document-too-large", message, first, "write the others into a file of their own")
         if isinstance(first, yaml.ScalarEvent) and first.implicit[0] and not first.value:
-            self._limit(first, 0)
             self._problem("empty-document", "the document is empty", _offsets(first), "remove the `---` beside it")
             return
         data = self._value(first, (), 0)
