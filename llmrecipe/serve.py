@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from llmrecipe.plan import Service
+from llmrecipe.targets.vllm import config_text
+
 COMMIT = "0" * 40
 """Stands for the commit of a model that was never on the Hub."""
 
@@ -47,32 +50,28 @@ def transformers_server(
     )
 
 
-def vllm_server(
-    executable: str, model: Path, name: str, address: tuple[str, int], arguments: Mapping[str, JsonValue]
-) -> Server:
-    """vLLM's server. A key for its clients goes by the environment variable VLLM_API_KEY, never by the command line."""
-    host, port = address
-    command = (executable, "serve", str(model.resolve()), "--served-model-name", name)
-    return Server((*command, "--host", host, "--port", str(port), *options(arguments)), {}, Path.cwd())
+def vllm_server(executable: str, model: Path, service: Service, host: str, scratch: Path) -> Server:
+    """vLLM's server, with the options of the recipe in a file in `scratch`.
+
+    A key for its clients goes by the environment variable VLLM_API_KEY, never by the command line.
+
+    Raises:
+        TargetError: an option is not one of `vllm serve`.
+    """
+    file = scratch / f"{service.name}.yaml"
+    file.write_text(config_text(service, host), encoding="utf-8")
+    return Server((executable, "serve", str(model.resolve()), "--config", str(file)), {}, Path.cwd())
 
 
 def options(arguments: Mapping[str, JsonValue]) -> Iterator[str]:
-    """Options of a command line: `{"max_model_len": 64, "enable_x": true}` -> `--max-model-len 64 --enable-x`."""
+    """Options of Transformers' server: `{"model_timeout": 64, "compile": true}` -> `--model-timeout 64 --compile`."""
     for name, value in arguments.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = name.replace("_", "-")
         match value:
-            case None:
-                pass
-            case True:
-                yield flag
-            case False:
-                yield f"--no-{flag[2:]}"
-            case list():
-                yield from (flag, *(item if isinstance(item, str) else json.dumps(item) for item in value))
-            case dict():
-                yield from (flag, json.dumps(value))
+            case bool():
+                yield f"--{flag}" if value else f"--no-{flag}"
             case _:
-                yield from (flag, str(value))
+                yield from (f"--{flag}", str(value))
 
 
 def has_chat_template(model: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import openai
 import pytest
+import yaml
 from tiny import ANSWERS, parrot
 
 from llmrecipe.cli import main
@@ -57,11 +58,8 @@ def no_vllm(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"max_model_len": 64}, ["--max-model-len", "64"]),
-        ({"enforce_eager": True, "enable_prefix_caching": False}, ["--enforce-eager", "--no-enable-prefix-caching"]),
-        ({"hf_overrides": {"a": 1}}, ["--hf-overrides", '{"a": 1}']),
-        ({"allowed_origins": ["a", "b"], "seed": None}, ["--allowed-origins", "a", "b"]),
-        ({"gpu_memory_utilization": 0.5}, ["--gpu-memory-utilization", "0.5"]),
+        ({"model_timeout": 64}, ["--model-timeout", "64"]),
+        ({"continuous_batching": True, "compile": False}, ["--continuous-batching", "--no-compile"]),
     ],
 )
 def test_options_become_words_of_a_command_line(arguments, words):
@@ -69,10 +67,17 @@ def test_options_become_words_of_a_command_line(arguments, words):
 
 
 def test_vllm_serves_when_the_recipe_wants_it_and_it_is_here(model, vllm, tmp_path):
-    name, server = command.choose(Exported("bot", model, service()), ADDRESS, tmp_path)
-    assert server.command[:5] == (str(vllm), "serve", str(model), "--served-model-name", "bot")
-    assert server.command[-2:] == ("--max-model-len", "64")
+    name, server = command.choose(Exported("bot", model, service()), ("127.0.0.1", 8123), tmp_path)
+    assert server.command == (str(vllm), "serve", str(model), "--config", str(tmp_path / "bot.yaml"))
+    config = yaml.safe_load((tmp_path / "bot.yaml").read_text())
+    assert config.items() >= {"max-model-len": 64, "port": 8123, "served-model-name": "bot"}.items()
     assert name == "bot"
+
+
+def test_an_option_that_vllm_does_not_have_is_refused(model, vllm, tmp_path):
+    wanted = Exported("bot", model, service(arguments={"swap_space": 4}))
+    with pytest.raises(RefusedError, match="`swap_space` is not an option"):
+        command.choose(wanted, ADDRESS, tmp_path)
 
 
 def test_a_key_goes_by_the_environment_and_never_by_the_command_line(model, vllm, tmp_path, monkeypatch):
@@ -82,7 +87,7 @@ def test_a_key_goes_by_the_environment_and_never_by_the_command_line(model, vllm
     monkeypatch.setenv("BOT_KEY", "hush")
     server = command.choose(wanted, ADDRESS, tmp_path)[1]
     assert server.environment == {"VLLM_API_KEY": "hush"}
-    assert "hush" not in " ".join(server.command)
+    assert "hush" not in " ".join(server.command) + (tmp_path / "bot.yaml").read_text()
 
 
 @pytest.mark.usefixtures("no_vllm")

@@ -21,7 +21,9 @@ from types import FrameType
 
 from llmrecipe import tether
 from llmrecipe.cli.exported import Exported, RefusedError, add_model, exported, require
+from llmrecipe.plan import Service
 from llmrecipe.serve import Server, listener, request, transformers_server, vllm_server
+from llmrecipe.targets.base import TargetError
 
 HELP = "the exported model on this machine, as an OpenAI-compatible server"
 
@@ -67,9 +69,7 @@ def choose(model: Exported, address: tuple[str, int], scratch: Path) -> tuple[st
     service = model.service
     vllm = shutil.which("vllm") or shutil.which("vllm", path=str(Path(sys.executable).parent))
     if service is not None and service.engine == "vllm" and vllm is not None:
-        server = vllm_server(vllm, model.folder, service.served_model_name, address, service.arguments)
-        key = {"VLLM_API_KEY": _secret(service.api_key)} if service.api_key else {}
-        return service.served_model_name, Server(server.command, key, server.folder)
+        return service.served_model_name, _vllm(vllm, model.folder, service, address, scratch)
     for package in SERVER_PACKAGES:
         require(package, "serve")
     if service is not None and service.engine == "vllm":
@@ -83,6 +83,16 @@ def choose(model: Exported, address: tuple[str, int], scratch: Path) -> tuple[st
     name = service.served_model_name if service else model.name
     name = re.sub("[^A-Za-z0-9_.]+", "-", name)  # Transformers takes no other names.
     return name, transformers_server(model.folder, name, address, given, scratch)
+
+
+def _vllm(executable: str, model: Path, service: Service, address: tuple[str, int], scratch: Path) -> Server:
+    host, port = address
+    try:
+        server = vllm_server(executable, model, service.model_copy(update={"port": port}), host, scratch)
+    except TargetError as error:
+        raise RefusedError(error.message, error.help) from None
+    key = {"VLLM_API_KEY": _secret(service.api_key)} if service.api_key else {}
+    return Server(server.command, key, server.folder)
 
 
 def _secret(reference: str) -> str:
