@@ -31,46 +31,55 @@ rendezvous=(--machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" --main_
 """
 
 _FUNCTIONS = """\
-child=
-trap '[[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT
+set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
+child='' stopped=''
+trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
 
-# Bash does not pass signals on. The stage gets them, saves what it can, and its exit code is ours.
+# Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
   local code=0
-  "$@" &
+  "$@" </dev/null &
   child=$!
   wait "$child" || code=$?
   while kill -0 "$child" 2>/dev/null; do
     code=0
     wait "$child" || code=$?
   done
-  child=
+  child=''
   return "$code"
+}
+
+complete() {
+  if [[ -n $stopped ]]; then
+    echo "run.sh: interrupted; call it again to go on" >&2
+    exit 130
+  fi
+  [[ -d @STORE@/artifacts/$1 ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
-  if [[ -d @STORE@/artifacts/$address ]]; then
+  if complete "$address"; then
     echo "$name: complete"
     return
   fi
   if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
     echo "$name: waiting for node 0"
-    until [[ -d @STORE@/artifacts/$address ]]; do sleep 5; done
+    until complete "$address"; do sleep 5; done
     return
   fi
   if ((${NODE_RANK:-0} == 0)); then
     exec 9>>"@STORE@/locks/$address.lock"
     if command -v flock >/dev/null && ! flock --nonblock 9; then
       echo "$name: another run is at it, waiting"
-      flock 9
+      attend flock 9 || complete "$address"
     fi
   fi
   echo "$name: start"
   attend "$@" || code=$?
-  if ((code != 0)); then
+  if ((code != 0)) && ! complete "$address"; then
     echo "$name: failed (exit code $code); @STORE@/work/$address/outcome.json says why" >&2
     exit "$code"
   fi
@@ -176,9 +185,9 @@ def _line(number: int, stage: Stage, address: str) -> str:
     work = f'-m llmrecipe.stages "$here/{_job_path(number, stage)}"'
     if stage.launcher == "process":
         return f'{words} \\\n  "$python" {work}'
-    launch = f'"$python" -m accelerate.commands.launch --config_file "$here/{_config_path(stage)}"'
+    launch = f'"$python" -m accelerate.commands.launch --config_file "$here/{_config_path(stage)}" --quiet'
     rendezvous = ' "${rendezvous[@]}"' if resources.nodes > 1 else ""
-    return f'{words} \\\n  env "$(threads {resources.processes})" {launch} --quiet{rendezvous} \\\n  {work}'
+    return f'{words} \\\n  env "$(threads {resources.processes})" \\\n  {launch}{rendezvous} \\\n  {work}'
 
 
 def _comment(plan: Plan, several: bool) -> str:

@@ -29,7 +29,7 @@ def _main(servers: Sequence[str], drain: int) -> Block:
         ("worker_processes", "auto"),
         ("worker_shutdown_timeout", f"{drain}s"),
         ("pid", "/tmp/nginx.pid"),
-        ("error_log", "/dev/stderr warn"),
+        ("error_log", "stderr warn"),
         ("events", [("worker_connections", "4096")]),
         (
             "http",
