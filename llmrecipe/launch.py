@@ -3,11 +3,15 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from llmrecipe import tether
 from llmrecipe.plan import Resources
+from llmrecipe.store import RunError
 
 LAUNCHER_VARIABLES = (
     "ACCELERATE_",
@@ -21,8 +25,6 @@ LAUNCHER_VARIABLES = (
     "WORLD_SIZE",
 )
 """Prefixes of the variables by which a launcher tells a process that it is one of several."""
-
-TETHER = Path(__file__).with_name("tether.py")
 
 
 def accelerate_config(resources: Resources) -> dict[str, JsonValue]:
@@ -48,26 +50,46 @@ def accelerate_config(resources: Resources) -> dict[str, JsonValue]:
     }
 
 
-def command(job: Path) -> list[str]:
-    """The command line that does a job in one process, or as one of the processes of a launcher around us."""
-    return [sys.executable, "-m", "llmrecipe.stages", str(job)]
+@dataclass(frozen=True)
+class Start:
+    """How to start the processes of a stage."""
+
+    words: list[str]
+    variables: dict[str, str]
+    launches: bool
+    """Whether the program starts the processes that do the work, instead of doing it."""
 
 
-def launched(job: Path, config: Path) -> list[str]:
-    """The command line that does a job through `accelerate launch`, which ends when this process does."""
-    tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--quiet"]
-    return [*tether, *launch, "-m", "llmrecipe.stages", str(job)]
+def process(job: Path, variables: Mapping[str, str]) -> Start:
+    """One process: alone, or one rank of a launcher around us when the variables say so."""
+    return Start([sys.executable, *_work(job)], {**variables, tether.VARIABLE: str(os.getpid())}, launches=False)
 
 
-def environment(variables: Mapping[str, str], resources: Resources) -> dict[str, str]:
-    """Variables for a stage of its own: without those of a launcher around us, and with all cores in use.
+def accelerate(job: Path, config: Path, variables: Mapping[str, str]) -> Start:
+    """As many processes as the configuration says, through `accelerate launch`.
+
+    Raises:
+        RunError: accelerate is not installed.
+    """
+    if find_spec("accelerate") is None:
+        raise RunError("the package `accelerate` is not installed", "pip install 'llmrecipe[train]'")
+    tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid())]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    return Start([*tied, *launch, *_work(job)], dict(variables), launches=True)
+
+
+def _work(job: Path) -> list[str]:
+    return ["-m", "llmrecipe.stages", str(job)]
+
+
+def alone(variables: Mapping[str, str], processes: int) -> dict[str, str]:
+    """Variables without those of a launcher around us, and with all cores in use.
 
     Launchers start processes with one thread each when OMP_NUM_THREADS is not set.
     """
     kept = {name: value for name, value in variables.items() if not name.startswith(LAUNCHER_VARIABLES)}
     if is_rank(variables) or "OMP_NUM_THREADS" not in variables:
-        kept["OMP_NUM_THREADS"] = str(max(1, cores() // resources.processes))
+        kept["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
     return kept
 
 

@@ -1,4 +1,7 @@
-"""Become another program that the kernel kills when the parent dies: `python tether.py PARENT COMMAND...`."""
+"""Tie a process to its parent: the kernel kills it when the parent dies, whatever the parent dies of.
+
+Run as a script, `python tether.py PARENT COMMAND...`, it becomes a program that does not do so itself.
+"""
 
 import ctypes
 import os
@@ -7,14 +10,26 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 
+VARIABLE = "LLMRECIPE_PARENT"
+"""Process number of the parent that a process expects to have."""
+
+
+def tie(parent: int | None) -> None:
+    """Let the kernel kill this process when its parent dies. Only Linux knows how; elsewhere this does nothing.
+
+    Args:
+        parent: the expected parent. When it is another one, the right one died before the kernel was told.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if parent is not None and os.getppid() != parent:
+            os._exit(1)
+
 
 def main(parent: int, command: list[str]) -> None:
     """Replace this process. What the program starts learns its process number, to be tied to it in the same way."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)  # The parent died before the kernel was told.
-    os.execve(command[0], command, os.environ | {"LLMRECIPE_PARENT": str(os.getpid())})
+    tie(parent)
+    os.execve(command[0], command, os.environ | {VARIABLE: str(os.getpid())})
 
 
 if __name__ == "__main__":

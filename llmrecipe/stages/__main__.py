@@ -1,6 +1,5 @@
 """One job, in this process: `python -m llmrecipe.stages JOB.json`. A launcher starts it once per rank."""
 
-import ctypes
 import faulthandler
 import importlib
 import importlib.metadata
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llmrecipe import tether
 from llmrecipe.plan import PACKAGES, Job, Outcome, Record
 from llmrecipe.stages.place import Interrupted, Place, StageError
 
@@ -32,7 +32,6 @@ STAGES: dict[str, str] = {
 
 EXIT_CODES: dict[str, int] = {"complete": 0, "failed": 1, "interrupted": 130}
 
-PR_SET_PDEATHSIG = 1
 OUTCOME_BYTES = 8192
 
 
@@ -43,7 +42,8 @@ def main(arguments: list[str]) -> int:
         0 complete, 1 failed, 130 interrupted, 2 when the command line or the job cannot be read. Ranks other than 0
         return 0 when interrupted: a launcher kills every rank as soon as one fails, and rank 0 may still be saving.
     """
-    _die_with_parent()
+    parent = os.environ.get(tether.VARIABLE)
+    tether.tie(None if parent is None else int(parent))
     faulthandler.enable()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
@@ -62,15 +62,6 @@ def main(arguments: list[str]) -> int:
     if place.rank != 0 and outcome.status == "interrupted":
         return 0
     return EXIT_CODES[outcome.status]
-
-
-def _die_with_parent() -> None:
-    """Let the kernel kill this process when its parent dies, so that nobody is left who writes."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        parent = os.environ.get("LLMRECIPE_PARENT")
-        if parent is not None and os.getppid() != int(parent):
-            os._exit(1)  # The parent died before the kernel was told.
 
 
 def _place(job: Job) -> Place:
@@ -109,6 +100,8 @@ def _run(job: Job, place: Place) -> Outcome:
         traceback.print_exc()
         message, help_ = _explain(error, job)
         outcome = Outcome(status="failed", message=message, help=help_, seconds=time.monotonic() - started)
+    if place.rank == 0:
+        shutil.rmtree(place.output, ignore_errors=True)
     _write_outcome(outcome_file, outcome)
     return outcome
 

@@ -1,0 +1,133 @@
+"""`llmrecipe run`: do what is missing, and go on with what was interrupted."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmrecipe import launch, ranks
+from llmrecipe.cli import front
+from llmrecipe.folder import RunFolder
+from llmrecipe.lock import lock_file
+from llmrecipe.plan import Plan
+from llmrecipe.progress import Lines, duration
+from llmrecipe.run import Options, Watcher
+from llmrecipe.run import run as run_plan
+from llmrecipe.store import RunError, Store
+from llmrecipe.summary import StageSummary, Summary
+
+HELP = "do what is missing; resume what was interrupted"
+
+EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    front.add_recipe(parser)
+    front.add_store(parser)
+    parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
+    parser.add_argument("--allow-code", action="store_true", help="let Python code run that comes with a model")
+    parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the summary")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a recipe: 0 complete, 1 failed, 130 interrupted."""
+    try:
+        if not launch.is_rank(os.environ):
+            return _run(arguments, None)
+        board = ranks.connect(os.environ)
+        if os.environ["RANK"] != "0":
+            return ranks.follow(board, os.environ)
+        return _lead(arguments, ranks.Leader(board, os.environ))
+    except RunError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.help is not None:
+            print(f"  = help: {error.help}", file=sys.stderr)
+        return 1
+
+
+def _lead(arguments: argparse.Namespace, leader: ranks.Leader) -> int:
+    """Run as rank 0 of a launcher, and let the other ranks leave with the same exit code, whatever happens."""
+    code = 1
+    try:
+        code = _run(arguments, leader)
+    finally:
+        leader.end(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
+    found = front.understand(arguments, None if leader is None else leader.world_size)
+    if found.warnings:
+        front.show(found.warnings)
+    if not lock_file(found.file).exists():
+        print("no lock: what is not pinned may change; `llmrecipe lock` pins it", file=sys.stderr)
+    store = Store(front.store_root(arguments, found.root))
+    folder = RunFolder(front.runs_root(arguments, found.root) / found.plan.name)
+    options = Options(found.root, folder, allow_code=arguments.allow_code, until=arguments.until)
+    try:
+        with _watching(arguments.format) as watcher:
+            summary = run_plan(found.plan, store, options, watcher, leader)
+        _compile(found.plan, found.root, folder)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(f"{error.strerror}: {error.filename}") from None
+    if arguments.format == "json":
+        print(json.dumps(summary.model_dump(mode="json"), indent=2, ensure_ascii=False))
+    else:
+        _conclude(summary, folder.path, arguments.file)
+    for stage in summary.stages:
+        if stage.status == "failed":
+            _blame(stage, folder.path)
+    return EXIT_CODES[summary.status]
+
+
+@contextmanager
+def _watching(form: str) -> Iterator[Watcher]:
+    """A table that changes on a terminal, else lines; with JSON these are not on standard output."""
+    if form == "text" and sys.stdout.isatty():
+        with importlib.import_module("llmrecipe.live").display() as watcher:
+            yield watcher
+    else:
+        yield Lines(sys.stdout if form == "text" else sys.stderr)
+
+
+def _compile(plan: Plan, root: Path, folder: RunFolder) -> None:
+    """Keep what `llmrecipe compile --target local` would write. Only now: it is not to delay the first stage."""
+    compiled = folder.path / "compiled"
+    local = importlib.import_module("llmrecipe.targets").TARGETS["local"]
+    folder.compile(local.render(plan, root=Path(os.path.relpath(root, compiled)).as_posix()))
+
+
+def _conclude(summary: Summary, folder: Path, file: str) -> None:
+    """The last lines of a run that did not fail."""
+    shown = _short(folder)
+    if summary.status == "complete":
+        cached = sum(stage.cached for stage in summary.stages)
+        print(f"complete in {duration(summary.seconds)}: {len(summary.stages)} stages, {cached} of them cached")
+        if summary.model is not None:
+            print(f"model: {shown / summary.model}")
+        print(f"summary: {shown / 'summary.json'}")
+    elif summary.status == "interrupted":
+        print(f"interrupted; `llmrecipe run {file}` goes on from here")
+
+
+def _blame(stage: StageSummary, folder: Path) -> None:
+    print(f"error: {stage.name} failed: {stage.message}", file=sys.stderr)
+    for line in stage.tail:
+        print(f"  | {line}", file=sys.stderr)
+    if stage.help is not None:
+        print(f"  = help: {stage.help}", file=sys.stderr)
+    if stage.log is not None:
+        print(f"  = log: {_short(folder / stage.log)}", file=sys.stderr)
+
+
+def _short(path: Path) -> Path:
+    """From the working folder, where that is shorter to read."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

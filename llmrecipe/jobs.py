@@ -1,0 +1,65 @@
+"""A stage of a plan -> its job on disk, and how this machine starts it."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from llmrecipe import launch
+from llmrecipe.launch import Start
+from llmrecipe.plan import Job, Stage
+from llmrecipe.store import RunError, Store, write
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What the jobs of one run have in common."""
+
+    store: Store
+    addresses: dict[str, str]
+    """Stage name -> address."""
+    root: Path
+    """Folder of the recipe, from which pinned relative paths start."""
+    allow_code: bool
+    """Whether code that the recipe points to may run."""
+
+    def write(self, stage: Stage) -> Path:
+        """Write the job into the work folder of the stage, and return its path."""
+        address = self.addresses[stage.name]
+        inputs = {}
+        for name, reference in stage.inputs.items():
+            maker, _, output = reference.partition(".")
+            inputs[name] = str(self.store.artifact(self.addresses[maker]) / output)
+        job = Job(
+            name=stage.name,
+            address=address,
+            spec=stage.spec,
+            inputs=inputs,
+            output=str(self.store.artifact(address)),
+            work=str(self.store.work(address)),
+            root=str(self.root.absolute()),
+            allow_code=self.allow_code,
+        )
+        path = self.store.work(address) / "job.json"
+        write(path, json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        return path
+
+    def start(self, stage: Stage) -> Start:
+        """How this machine alone does the stage; its job is written.
+
+        Raises:
+            RunError: it takes several machines, or accelerate is not installed.
+        """
+        path = self.write(stage)
+        if stage.launcher == "process":
+            return launch.process(path, launch.alone(os.environ, 1))
+        if stage.resources.nodes > 1:
+            raise RunError(
+                f"{stage.name} is for {stage.resources.nodes} machines, and this is one",
+                "start `llmrecipe run` with `torchrun` on each of them, or set `hardware.num_nodes: 1`",
+            )
+        config = path.with_name("accelerate.yaml")
+        write(config, yaml.safe_dump(launch.accelerate_config(stage.resources), sort_keys=False))
+        return launch.accelerate(path, config, launch.alone(os.environ, stage.resources.processes))

@@ -1,0 +1,243 @@
+"""This machine: the stages of a plan that the store lacks, each in fresh processes."""
+
+import platform
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+from llmrecipe import launch
+from llmrecipe.ending import before, ending
+from llmrecipe.folder import RunFolder
+from llmrecipe.jobs import Jobs
+from llmrecipe.launch import Start
+from llmrecipe.plan import Plan, Stage
+from llmrecipe.processes import Events, Running, Stopping
+from llmrecipe.ranks import Leader
+from llmrecipe.store import Holder, RunError, Store
+from llmrecipe.summary import StageSummary, Summary
+
+INTERVAL = 0.1
+"""Seconds between two looks at a running stage; its end is noticed at once."""
+
+Status = Literal["running", "complete", "failed", "interrupted"]
+
+
+class Watcher(Protocol):
+    """Who shows how a run goes on."""
+
+    def began(self, plan: Plan, stages: list[StageSummary]) -> None:
+        """A run of these stages begins."""
+
+    def changed(self, stage: StageSummary) -> None:
+        """A stage was found in the store, has started, or has ended."""
+
+    def event(self, stage: str, event: dict[str, Any]) -> None:
+        """A line of the stage's `events.jsonl`."""
+
+    def waits(self, stage: str, holder: Holder) -> None:
+        """Another process runs that stage, and is waited for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a plan."""
+
+    root: Path
+    """Folder of the recipe, from which its relative paths start."""
+    folder: RunFolder
+    allow_code: bool = False
+    """Whether code that the recipe points to may run."""
+    until: str | None = None
+    """Do only this stage and what it needs: `STAGE` or `RECIPE/STAGE`."""
+
+
+def run(plan: Plan, store: Store, options: Options, watcher: Watcher, leader: Leader | None = None) -> Summary:
+    """Do what the store lacks, in order, until all is there, something fails, or it is asked to stop.
+
+    Args:
+        plan: what to do.
+        store: where artifacts go.
+        options: how.
+        watcher: who is told.
+        leader: the ranks of a launcher around us, over which training is spread.
+
+    Raises:
+        RunError: something of this machine, the store or the options keeps it from being done.
+    """
+    selected(plan, options.until)
+    store.create()
+    options.folder.create()
+    return _Run(plan, store, options, watcher, leader).go()
+
+
+def selected(plan: Plan, until: str | None) -> list[Stage]:
+    """The stages to do.
+
+    Raises:
+        RunError: there is nothing to do, or `until` names no stage, or several.
+    """
+    if not plan.stages:
+        raise RunError(f"`{plan.name}` has nothing to run", "add `data` and `method`")
+    if until is None:
+        return plan.stages
+    found = [stage for stage in plan.stages if until in (stage.name, stage.name.partition("/")[2])]
+    if len(found) == 1:
+        return list(plan.closure(found[0]))
+    names = ", ".join(stage.name for stage in found or plan.stages)
+    raise RunError(f"`{until}` is {'no stage' if not found else 'the name of several stages'}", f"one of: {names}")
+
+
+class _StopWaiting(Exception):  # noqa: N818 - it is no error
+    pass
+
+
+class _Run:
+    def __init__(self, plan: Plan, store: Store, options: Options, watcher: Watcher, leader: Leader | None) -> None:
+        self._plan, self._store, self._folder = plan, store, options.folder
+        self._watcher, self._leader = watcher, leader
+        self._stages = selected(plan, options.until)
+        self._addresses = plan.addresses()
+        self._jobs = Jobs(store, self._addresses, options.root, options.allow_code)
+        self._stopping = Stopping()
+        self._started, self._clock = datetime.now(UTC), time.monotonic()
+        self._done: dict[str, StageSummary] = {}
+
+    def go(self) -> Summary:
+        self._folder.keep_links({link: folder for stage in self._plan.stages for link, folder in self._links(stage)})
+        self._watcher.began(self._plan, [self._found(stage) or self._waiting(stage) for stage in self._stages])
+        status: Status = "complete"
+        with self._stopping.handled():
+            for stage in self._stages:
+                if self._stopping.requested:
+                    status = "interrupted"
+                    break
+                done = self._done[stage.name] = self._stage(stage)
+                self._watcher.changed(done)
+                if done.status != "complete":
+                    status = "failed" if done.status == "failed" else "interrupted"
+                    break
+                for link, folder in self._links(stage):
+                    self._folder.link(link, folder)
+                self._folder.write(self._summary("running"))
+        summary = self._summary(status)
+        self._folder.write(summary)
+        return summary
+
+    # -- one stage --
+
+    def _stage(self, stage: Stage) -> StageSummary:
+        """Have the artifact of a stage: it is there, another process makes it, or this one does."""
+        address = self._addresses[stage.name]
+        found = self._found(stage)
+        if found is not None and not self._store.has_leftovers(address):
+            return found
+        waited = False
+
+        def wait(holder: Holder) -> None:
+            nonlocal waited
+            if not waited:
+                self._watcher.waits(stage.name, holder)
+            waited = True
+            time.sleep(INTERVAL)
+            if self._stopping.requested:
+                raise _StopWaiting
+
+        try:
+            with self._store.locked(address, wait) as lock:
+                done = self._found(stage) or self._do(stage, lock)
+                if done.status == "complete":
+                    self._store.clean(address)
+                return done
+        except _StopWaiting:
+            return StageSummary(name=stage.name, address=address, status="interrupted")
+
+    def _do(self, stage: Stage, lock: BinaryIO) -> StageSummary:
+        """Do a stage, under its lock."""
+        address = self._addresses[stage.name]
+        log, work = self._folder.log(stage.name), self._store.work(address)
+        work.mkdir(exist_ok=True)
+        was = before(work, log)
+        running = self._waiting(stage).model_copy(update={"status": "running", "log": self._folder.relative(log)})
+        self._watcher.changed(running)
+        if self._leader is not None and stage.launcher == "accelerate":
+            code = self._lead(stage, self._leader, log, lock)
+        else:
+            code = self._attend(stage, self._jobs.start(stage), log, lock)
+        found = self._found(stage)
+        if found is not None:
+            return found.model_copy(update={"cached": False, "log": running.log})
+        outcome, tail = ending(was, code, self._stopping.requested)
+        return running.model_copy(update=outcome.model_dump(exclude={"metrics"}) | {"tail": tail})
+
+    def _attend(self, stage: Stage, start: Start, log: Path, lock: BinaryIO) -> int:
+        """Start a stage, tell the watcher what it says, and return the exit code of its first process."""
+        work = self._store.work(self._addresses[stage.name])
+        events = Events(work)
+        running = Running(start, log, work, lock)
+        with self._stopping.reaching(running):
+            while True:
+                code = running.wait(INTERVAL)
+                for event in events.new():
+                    self._watcher.event(stage.name, event)
+                if code is not None:
+                    return code
+                if self._stopping.requested:
+                    running.stop()
+                if self._leader is not None and self._leader.lost():
+                    running.kill()
+
+    def _lead(self, stage: Stage, leader: Leader, log: Path, lock: BinaryIO) -> int:
+        """Do a stage with all ranks of the launcher around us, this one being rank 0."""
+        job = self._jobs.write(stage)
+        code = self._attend(stage, launch.process(job, leader.begin(job, log)), log, lock)
+        leader.finish(code)
+        return code
+
+    # -- what is told --
+
+    def _waiting(self, stage: Stage) -> StageSummary:
+        return StageSummary(name=stage.name, address=self._addresses[stage.name], status="waiting")
+
+    def _found(self, stage: Stage) -> StageSummary | None:
+        """The summary of a stage that the store has."""
+        address = self._addresses[stage.name]
+        if not self._store.has(address):
+            return None
+        record = self._store.record(address)
+        return self._waiting(stage).model_copy(
+            update={
+                "status": "complete",
+                "cached": True,
+                "seconds": record.seconds,
+                "metrics": record.metrics,
+                "packages": record.packages,
+            }
+        )
+
+    def _links(self, stage: Stage) -> list[tuple[str, Path]]:
+        """Links in the folder of the run -> where they lead when the stage is complete."""
+        artifact = self._store.artifact(self._addresses[stage.name])
+        exports = [other.name for other in self._plan.stages if other.spec.kind == "export"]
+        if exports and stage.name == exports[-1]:
+            return [(stage.name, artifact), ("model", artifact / "model")]
+        return [(stage.name, artifact)]
+
+    def _summary(self, status: Status) -> Summary:
+        model = self._folder.path / "model"
+        return Summary(
+            name=self._plan.name,
+            status=status,
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 3),
+            stages=[self._done.get(stage.name) or self._waiting(stage) for stage in self._stages],
+            model="model" if model.is_dir() else None,
+            environment={
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "machine": platform.machine(),
+                "cores": launch.cores(),
+            },
+            plan=self._plan,
+        )

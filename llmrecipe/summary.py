@@ -1,0 +1,48 @@
+"""What a run came to: `runs/NAME/summary.json`, written anew after every stage."""
+
+from typing import Literal
+
+from llmrecipe.plan import Plan
+from llmrecipe.schema import Name, Section
+
+
+class StageSummary(Section):
+    """One stage of a run."""
+
+    name: str
+    address: str
+    status: Literal["waiting", "running", "complete", "failed", "interrupted"]
+    cached: bool = False
+    """Whether the store had it, so that nothing was done."""
+    seconds: float | None = None
+    """How long the making took; for a cached stage, when it was made. After a resumption, since then."""
+    metrics: dict[str, float] = {}
+    packages: dict[str, str | None] = {}
+    """Versions of the packages that made it."""
+    message: str | None = None
+    """What was wrong, when it failed."""
+    help: str | None = None
+    tail: list[str] = []
+    """Last lines of the log, when its process died without a word."""
+    log: str | None = None
+    """File with all that its processes printed, in the folder of the run."""
+
+
+class Summary(Section):
+    """A run of a plan."""
+
+    version: Literal[1] = 1
+    name: Name
+    status: Literal["running", "complete", "failed", "interrupted"]
+    """A run that was killed goes on saying `running`."""
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    """Of this run, waiting included."""
+    stages: list[StageSummary]
+    """Those that the run is about, in the order of the plan."""
+    model: str | None = None
+    """The exported model in the folder of the run, when it is complete."""
+    environment: dict[str, str | int]
+    """The machine and its Python."""
+    plan: Plan
