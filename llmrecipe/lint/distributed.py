@@ -1,0 +1,206 @@
+"""LR4: hardware and how a run spreads over it."""
+
+import difflib
+from collections.abc import Iterator
+
+from llmrecipe.facts import accelerators
+from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.recipe.hardware import DDP, Single
+
+
+@rule("LR401")
+def unknown_accelerator(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `hardware.accelerator` is a preset.
+
+    ## Why is this bad?
+    Its memory, its precision and what clusters call it would be unknown.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    hardware: {accelerator: h100}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    hardware: {accelerator: h100-80gb}
+    ```
+    """
+    name, known = case.recipe.hardware.accelerator, list(accelerators())
+    if name not in known:
+        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        help_ = f"did you mean `{close[0]}`?" if close else f"use one of {', '.join(known)}"
+        yield Finding("hardware.accelerator", f"`{name}` is not an accelerator that llmrecipe knows", help_)
+
+
+@rule("LR402", "warning")
+def idle_accelerators(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a run on several devices is spread over them.
+
+    ## Why is this bad?
+    `single` trains on one device; the others are paid for and idle.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    recipe = case.recipe
+    devices = recipe.hardware.num_accelerators
+    if recipe.method is not None and isinstance(recipe.distributed, Single) and devices > 1:
+        message = f"training uses one of {devices} accelerators"
+        yield Finding("hardware.num_accelerators", message, "add `distributed: {kind: ddp}`")
+
+
+@rule("LR403", "warning")
+def spread_over_one_process(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a run that is spread has more than one process.
+
+    ## Why is this bad?
+    `ddp` over one device is `single` with more to start.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: ddp}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: ddp}
+    hardware: {num_accelerators: 2}
+    ```
+    """
+    recipe = case.recipe
+    processes = recipe.hardware.num_accelerators * recipe.hardware.num_nodes
+    if isinstance(recipe.distributed, DDP) and processes == 1:
+        help_ = "write `hardware.num_accelerators`, or leave out `distributed`"
+        yield Finding("distributed.kind", "`ddp` over one process", help_)
+
+
+@rule("LR404")
+def nodes_that_do_not_work_together(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a run over several nodes is spread over them.
+
+    ## Why is this bad?
+    With `single` there is one process, and nothing for the other nodes to do.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    hardware: {accelerator: h100-80gb, num_nodes: 2}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_nodes: 2}
+    ```
+    """
+    recipe = case.recipe
+    if recipe.hardware.num_nodes > 1 and isinstance(recipe.distributed, Single):
+        message = f"`single` does not use {recipe.hardware.num_nodes} nodes"
+        yield Finding("hardware.num_nodes", message, "add `distributed: {kind: ddp}`, or use one node")
+
+
+@rule("LR405")
+def uneven_global_batch(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `global_batch_size` is a multiple of `per_device_train_batch_size` times the number of processes.
+
+    ## Why is this bad?
+    Gradient accumulation makes up the rest, and it counts in whole steps of all processes.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {per_device_train_batch_size: 8, global_batch_size: 100}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {per_device_train_batch_size: 8, global_batch_size: 128}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    training, hardware = case.recipe.training, case.recipe.hardware
+    total = training.global_batch_size
+    processes = hardware.num_accelerators * hardware.num_nodes if isinstance(case.recipe.distributed, DDP) else 1
+    at_once = training.per_device_train_batch_size * processes
+    if case.recipe.method is None or total is None or total % at_once == 0:
+        return
+    message = (
+        f"{total} sequences cannot be made of {processes} process(es) with "
+        f"{training.per_device_train_batch_size} sequences each"
+    )
+    share = total // processes
+    fitting = [size for size in range(min(share, 512), 0, -1) if share % size == 0 and size <= at_once]
+    multiple = f"use a multiple of {at_once}"
+    smaller = [size for size in fitting if size < training.per_device_train_batch_size]
+    if total % processes == 0 and smaller:
+        multiple += f", or `per_device_train_batch_size: {smaller[0]}`"
+    yield Finding("training.global_batch_size", message, multiple)

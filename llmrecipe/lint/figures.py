@@ -1,0 +1,68 @@
+"""What is known of a base model without opening a file: its own words, the table of published models, other recipes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmrecipe import estimate
+from llmrecipe.facts import models
+from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.model import FromScratch, RecipeReference
+from llmrecipe.recipe.tokenizer import TrainTokenizer
+from llmrecipe.vocabulary import Dtype
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures that rules compare with options."""
+
+    heads: int
+    key_value_heads: int
+    positions: int
+    """Longest sequence in tokens; 0 when it is not known."""
+    tied: bool
+    parameters: int | None
+    dtype: Dtype | None
+    """Type of the published weights."""
+
+
+def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
+    """Figures of the base of a recipe; through references to the recipe that begins the chain."""
+    seen: set[str] = set()
+    while isinstance(recipe.model.base, RecipeReference):
+        name = recipe.model.base.name
+        if name in seen or name not in recipes:
+            return None
+        seen.add(name)
+        recipe = recipes[name]
+    base = recipe.model.base
+    if isinstance(base, FromScratch):
+        return _from_scratch(recipe, base)
+    assert isinstance(base, str)
+    facts = models().get(base)
+    if facts is None:
+        return None
+    return Figures(
+        heads=facts.num_attention_heads,
+        key_value_heads=facts.num_key_value_heads,
+        positions=facts.max_position_embeddings or 0,
+        tied=facts.tie_word_embeddings,
+        parameters=facts.parameters,
+        dtype=facts.dtype,
+    )
+
+
+def _from_scratch(recipe: Recipe, base: FromScratch) -> Figures:
+    shape = base.architecture
+    positions = shape.max_position_embeddings or recipe.training.max_length
+    parameters = None
+    if isinstance(recipe.tokenizer, TrainTokenizer):
+        filled = shape.model_copy(update={"max_position_embeddings": positions})
+        parameters = estimate.parameters(filled, recipe.tokenizer.vocab_size)
+    return Figures(
+        heads=shape.num_attention_heads,
+        key_value_heads=shape.num_key_value_heads or shape.num_attention_heads,
+        positions=positions,
+        tied=shape.tie_word_embeddings,
+        parameters=parameters,
+        dtype=None,
+    )

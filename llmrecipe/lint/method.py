@@ -1,0 +1,181 @@
+"""LR3: what a method asks of the rest of the recipe."""
+
+from collections.abc import Iterator
+
+from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.sources import row_kind
+from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.sft import SFT
+from llmrecipe.recipe.model import FromScratch
+
+
+@rule("LR301")
+def method_without_data(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a recipe with a method has data.
+
+    ## Why is this bad?
+    There is nothing to learn from.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    recipe = case.recipe
+    if recipe.method is not None and recipe.data is None:
+        message = f"`{recipe.method.kind}` has nothing to learn from"
+        yield Finding("method.kind", message, "add `data`, or leave out `method` to evaluate, export or serve alone")
+
+
+@rule("LR302")
+def preferences_over_random_weights(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that preference optimization starts from a trained model.
+
+    ## Why is this bad?
+    It moves a model away from a reference that must already speak; and the reference is loaded from the base, which
+    a model from scratch does not have.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: tiny
+    model:
+      base: {architecture: {family: qwen3, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4}}
+    tokenizer: {kind: train, vocab_size: 1000}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo}
+    ```
+    """
+    method = case.recipe.method
+    if method is not None and method.objective == "preference" and isinstance(case.recipe.model.base, FromScratch):
+        help_ = "train it first, with `pretrain` and `sft`, and start from `{recipe: NAME}`"
+        yield Finding("model.base", f"`{method.kind}` over random weights", help_)
+
+
+@rule("LR303")
+def packed_preferences(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that preference rows are not packed.
+
+    ## Why is this bad?
+    The loss compares the two answers of one prompt; it has no meaning over a sequence that several rows share.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data:
+      train: [{kind: files, paths: [pairs.jsonl], format: preference}]
+      packing: bfd
+    method: {kind: dpo}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data:
+      train: [{kind: files, paths: [pairs.jsonl], format: preference}]
+    method: {kind: dpo}
+    ```
+    """
+    method, data = case.recipe.method, case.recipe.data
+    if method is None or data is None or method.objective != "preference":
+        return
+    if data.packing not in (None, "none"):
+        yield Finding("data.packing", f"`{method.kind}` does not learn from packed rows", "leave out `packing`")
+
+
+@rule("LR304")
+def assistant_loss_without_messages(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `assistant_only_loss` is used with rows of messages.
+
+    ## Why is this bad?
+    Other rows have no turns of an assistant; the loss would be over everything.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [questions.jsonl], format: prompt_completion}]}
+    method: {kind: sft, assistant_only_loss: true}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft, assistant_only_loss: true}
+    ```
+    """
+    method, rows = case.recipe.method, row_kind(case.recipe)
+    if isinstance(method, SFT) and method.assistant_only_loss and rows not in (None, "messages", "preference"):
+        message = f"rows of `{rows}` have no turns of an assistant"
+        help_ = "leave it out: the loss is over the completion" if rows == "prompt_completion" else "leave it out"
+        yield Finding("method.assistant_only_loss", message, help_)
+
+
+@rule("LR305", "warning")
+def unusual_beta(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `beta` of DPO is not above 1.
+
+    ## Why is this bad?
+    The policy is held so close to the reference that it hardly learns. Usual values lie between 0.01 and 0.5.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo, beta: 10}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo, beta: 0.1}
+    ```
+    """
+    method = case.recipe.method
+    if isinstance(method, DPO) and method.beta > 1:
+        message = f"a `beta` of {method.beta:g} holds the policy to the reference"
+        yield Finding("method.beta", message, "use 0.01 to 0.5")

@@ -1,0 +1,92 @@
+"""What a rule is: one documented function from a recipe to findings, and the table of all of them."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from llmrecipe import paths
+from llmrecipe.diagnostics import Severity
+from llmrecipe.document import Document
+from llmrecipe.lint.figures import Figures, figures
+from llmrecipe.recipe import Recipe
+from llmrecipe.source import Path as Location
+
+
+def location(at: str | Location) -> Location:
+    """A dotted path as a path into the document."""
+    if isinstance(at, tuple):
+        return at
+    return tuple(int(part) if part.isdigit() else part for part in at.split("."))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found: where, what is so, what to do."""
+
+    at: str | Location
+    """`data.train.0.paths.1`, or the same as a tuple where a key may hold a dot."""
+    message: str
+    help: str
+    severity: Severity | None = None
+    """When it is not that of the rule."""
+    on_key: bool = False
+    """Whether the key is what is wrong, and not its value."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a rule looks at: one document, and the recipes that it may refer to."""
+
+    document: Document
+    recipes: Mapping[str, Recipe]
+    locked: bool
+    """Whether a lock stands beside the recipe file."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the document."""
+        return self.document.recipe
+
+    @cached_property
+    def figures(self) -> Figures | None:
+        """What is known of the model before training, without opening a file."""
+        return figures(self.recipe, self.recipes)
+
+    def folder(self, at: str) -> Path:
+        """The folder from which a relative path that is written at `at` starts."""
+        return paths.folder(self.document, location(at))
+
+
+Check = Callable[[Case], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule with its manual page."""
+
+    code: str
+    name: str
+    severity: Severity
+    check: Check
+
+    @property
+    def page(self) -> str:
+        """What it does, why that is bad, an example and its mend: Markdown."""
+        return inspect.cleandoc(self.check.__doc__ or "")
+
+
+RULES: dict[str, Rule] = {}
+"""By code."""
+
+
+def rule(code: str, severity: Severity = "error") -> Callable[[Check], Check]:
+    """Enter a function in the table. Its name, with hyphens, is the rule's name; its docstring is the manual page."""
+
+    def enter(check: Check) -> Check:
+        assert code not in RULES, f"{code} is taken"
+        RULES[code] = Rule(code, check.__name__.replace("_", "-"), severity, check)
+        return check
+
+    return enter
