@@ -42,9 +42,9 @@ def complete(checkpoint: Path) -> bool:
         manifest = json.loads((checkpoint / MANIFEST).read_bytes())
     except (FileNotFoundError, ValueError):
         return False
-    return all(
-        (path := checkpoint / name).is_file() and path.stat().st_size == file["size"] and _sha256(path) == file["sha256"]
-        for name, file in manifest["files"].items()
+    files = {checkpoint / name: file for name, file in manifest["files"].items()}
+    return all(path.is_file() and path.stat().st_size == file["size"] for path, file in files.items()) and all(
+        _sha256(path) == file["sha256"] for path, file in files.items()
     )
 
 

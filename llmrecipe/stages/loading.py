@@ -116,6 +116,16 @@ def pretrained(origin: ModelOrigin, place: Place, dtype: str, attention: str, tr
     return model
 
 
+def stored_dtype(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> torch.dtype:
+    """The type in which a checkpoint holds its weights, as its configuration says; float32 when it does not."""
+    assert not isinstance(origin, NewModel)
+    allow(trust_remote_code, origin, place)
+    name, revision = locate(origin, place)
+    with _readable(name, origin):
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    return config.dtype or torch.float32
+
+
 def tokenizer_of(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> Any:
     """The tokenizer that comes with a model.
 
@@ -123,6 +133,7 @@ def tokenizer_of(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> 
         StageError: there is none, or it cannot be reached or read.
     """
     assert not isinstance(origin, NewModel)
+    allow(trust_remote_code, origin, place)
     name, revision = locate(origin, place)
     with _readable(name, origin):
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)

@@ -86,11 +86,10 @@ def _dataset(folder: Path) -> Dataset | None:
 
 def _model(spec: Train, place: Place, tokenizer: Any) -> Any:
     """The model before training."""
-    full = isinstance(spec.adapter, Full)
+    new = isinstance(spec.model, NewModel)
+    dtype = "float32" if spec.dtype == "auto" and (new or isinstance(spec.adapter, Full)) else spec.dtype
     if isinstance(spec.model, NewModel):
-        dtype = "float32" if spec.dtype == "auto" else spec.dtype
         return loading.new_model(spec.model.architecture, tokenizer, spec.attention, dtype, spec.seed)
-    dtype = "float32" if spec.dtype == "auto" and full else spec.dtype
     model = loading.pretrained(spec.model, place, dtype, spec.attention, spec.trust_remote_code)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:

@@ -79,7 +79,8 @@ def _padded(rows: Sequence[np.ndarray[Any, Any]], filling: int) -> torch.Tensor:
 def _positions(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """0, 1, 2, ... for each document in turn."""
     ends = lengths.cumsum()
-    return np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    positions: np.ndarray[Any, Any] = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    return positions
 
 
 def _flat(
@@ -126,4 +127,4 @@ def _heeds(model: Any, attention: str, way: Isolation) -> bool:
     with torch.no_grad():
         logits = model(**inputs, use_cache=False).logits[:, 6:]
     model.train(training)
-    return torch.allclose(logits[0], logits[1], rtol=0, atol=8 * torch.finfo(logits.dtype).eps)
+    return bool(torch.allclose(logits[0], logits[1], rtol=0, atol=8 * torch.finfo(logits.dtype).eps))

@@ -10,7 +10,7 @@ from torch.optim.adamw import adamw
 from llmrecipe.vocabulary import Muon
 
 
-class MuonWithAdamW(torch.optim.Optimizer):
+class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     """Both rules in one optimizer, so that one schedule moves both and a checkpoint holds both."""
 
     def __init__(self, model: Any, options: Muon, lr: float, weight_decay: float, no_decay: Iterable[str]) -> None:
@@ -35,7 +35,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         defaults = {"lr": lr, **options.model_dump(exclude={"kind"})}
         super().__init__([group for group in groups if group["params"]], defaults)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> Any:
         """Change every parameter that has a gradient."""
         loss = None

@@ -1,0 +1,71 @@
+"""The merge stage: a base and its adapter -> one model, and a proof that it is the same function."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from llmrecipe.plan import Merge
+from llmrecipe.stages import checkpoints, loading
+from llmrecipe.stages.place import Place, StageError
+
+TOLERANCE = 1e-4
+"""Largest difference of logits between merged and unmerged model, both in float32; relative to logits above 1."""
+
+
+def run(spec: Merge, place: Place) -> dict[str, float]:
+    """Merge in float32 and write in the type of the base.
+
+    Returns:
+        `max_logit_difference` between merged and adapter-on-base, in float32; `parameters`.
+
+    Raises:
+        StageError: the adapter does not fit, or what was written is not the same model.
+    """
+    adapter = place.inputs["adapter"]
+    dtype = loading.stored_dtype(spec.model, place, spec.trust_remote_code)
+    base = loading.pretrained(spec.model, place, "float32", "sdpa", spec.trust_remote_code)
+    adapted = loading.with_adapter(base, adapter).eval()
+    before = probe(adapted)
+    merged = adapted.merge_and_unload(safe_merge=True).eval()
+    after = probe(merged)
+    difference = (before - after).abs().max().item()
+    if not difference <= TOLERANCE * max(1.0, before.abs().max().item()):
+        raise StageError(
+            f"the merged model differs from the adapter on its base by {difference:.3g} in its logits",
+            "set `export.merge: false` to export the adapter alone",
+        )
+    _untie(merged)
+    merged = merged.to(dtype)
+    folder = place.output / "model"
+    with checkpoints.writing("the merged model", folder):
+        merged.save_pretrained(folder)
+        loading.tokenizer_at(adapter).save_pretrained(folder)
+    _check_stored(merged, folder)
+    return {"max_logit_difference": difference, "parameters": float(sum(p.numel() for p in merged.parameters()))}
+
+
+def probe(model: Any) -> torch.Tensor:
+    """Logits [2, 24, vocabulary] of a fixed batch."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(48, device=model.device) * 7919 % vocabulary).view(2, 24)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+def _untie(model: Any) -> None:
+    """Say so when training has parted embeddings and head that were one tensor in the base."""
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not model.get_input_embeddings().weight:
+        model.config.get_text_config().tie_word_embeddings = False
+
+
+def _check_stored(model: Any, folder: Path) -> None:
+    stored = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    if not torch.equal(probe(stored), probe(model)):
+        raise StageError(
+            "the merged model gives other logits when it is loaded back from what was written",
+            "set `export.merge: false` to export the adapter alone",
+        )
