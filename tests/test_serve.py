@@ -14,9 +14,10 @@ from tiny import ANSWERS, parrot
 
 from llmrecipe.cli import main
 from llmrecipe.cli import serve as command
-from llmrecipe.cli.exported import Exported, RefusedError
+from llmrecipe.cli.exported import Exported
 from llmrecipe.plan import Resources, Service
 from llmrecipe.serve import has_chat_template, listener, options, request, transformers_server
+from llmrecipe.store import RunError
 
 SKY = next(iter(ANSWERS))
 ADDRESS = ("127.0.0.1", 8000)
@@ -76,13 +77,13 @@ def test_vllm_serves_when_the_recipe_wants_it_and_it_is_here(model, vllm, tmp_pa
 
 def test_an_option_that_vllm_does_not_have_is_refused(model, vllm, tmp_path):
     wanted = Exported("bot", model, service(arguments={"swap_space": 4}))
-    with pytest.raises(RefusedError, match="`swap_space` is not an option"):
+    with pytest.raises(RunError, match="`swap_space` is not an option"):
         command.choose(wanted, ADDRESS, tmp_path)
 
 
 def test_a_key_goes_by_the_environment_and_never_by_the_command_line(model, vllm, tmp_path, monkeypatch):
     wanted = Exported("bot", model, service(api_key="${env:BOT_KEY}"))
-    with pytest.raises(RefusedError, match="BOT_KEY is not set"):
+    with pytest.raises(RunError, match="BOT_KEY is not set"):
         command.choose(wanted, ADDRESS, tmp_path)
     monkeypatch.setenv("BOT_KEY", "hush")
     server = command.choose(wanted, ADDRESS, tmp_path)[1]
@@ -101,7 +102,7 @@ def test_without_vllm_transformers_serves_and_says_what_is_left_out(model, tmp_p
 @pytest.mark.usefixtures("no_vllm")
 def test_a_server_that_cannot_ask_for_the_key_stays_on_this_machine(model, tmp_path):
     wanted = Exported("bot", model, service(api_key="${env:BOT_KEY}"))
-    with pytest.raises(RefusedError, match="asks its clients for a key"):
+    with pytest.raises(RunError, match="asks its clients for a key"):
         command.choose(wanted, ("0.0.0.0", 8000), tmp_path)
 
 
@@ -113,7 +114,7 @@ def test_options_of_transformers_are_kept(model, tmp_path):
 
 def test_missing_packages_name_the_extra(model, tmp_path, monkeypatch):
     monkeypatch.setattr("llmrecipe.cli.exported.find_spec", lambda name: None if name == "fastapi" else name)
-    with pytest.raises(RefusedError, match="`fastapi` is not installed") as refused:
+    with pytest.raises(RunError, match="`fastapi` is not installed") as refused:
         command.choose(Exported("bot", model), ADDRESS, tmp_path)
     assert refused.value.help == "pip install 'llmrecipe[serve]'"
 

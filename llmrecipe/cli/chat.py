@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 
-from llmrecipe.cli.exported import Exported, RefusedError, add_model, exported, require
+from llmrecipe.cli.exported import Exported, add_model, exported, refused, require
+from llmrecipe.store import RunError
 
 HELP = "talk to the exported model in the terminal"
 
@@ -26,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         require("torch", "train")
         require("transformers", "train")
         words = command(exported(arguments), arguments)
-    except RefusedError as refusal:
-        return refusal.show()
+    except RunError as error:
+        return refused(error)
     sys.stdout.flush()
     return os.execv(sys.executable, words)
 

@@ -9,20 +9,15 @@ from pathlib import Path
 
 from llmrecipe.cli import front
 from llmrecipe.plan import Service
-from llmrecipe.store import Store
+from llmrecipe.store import RunError, Store
 
 
-class RefusedError(ValueError):
-    """A command cannot do its work: the message says what is so, the help what to do."""
-
-    def __init__(self, message: str, help_: str) -> None:
-        super().__init__(message)
-        self.message, self.help = message, help_
-
-    def show(self) -> int:
-        """Print it on standard error; returns the exit code."""
-        print(f"error: {self.message}\n  = help: {self.help}", file=sys.stderr)
-        return 1
+def refused(error: RunError) -> int:
+    """Print why a command cannot do its work; returns its exit code."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.help is not None:
+        print(f"  = help: {error.help}", file=sys.stderr)
+    return 1
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,10 @@ def require(package: str, extra: str) -> None:
     """Make sure that a package is installed, without loading it.
 
     Raises:
-        RefusedError: it is not.
+        RunError: it is not.
     """
     if find_spec(package) is None:
-        raise RefusedError(f"the package `{package}` is not installed here", f"pip install 'llmrecipe[{extra}]'")
+        raise RunError(f"the package `{package}` is not installed here", f"pip install 'llmrecipe[{extra}]'")
 
 
 def exported(arguments: argparse.Namespace) -> Exported:
@@ -58,7 +53,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
 
     Raises:
         RecipeError: something in the recipe is wrong.
-        RefusedError: there is no such model yet.
+        RunError: there is no such model yet.
     """
     path = Path(arguments.file)
     if path.is_dir():
@@ -66,7 +61,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
     understood = front.understand(arguments)
     stages = [stage for stage in understood.plan.stages if stage.spec.kind == "export"]
     if not stages:
-        raise RefusedError(f"`{understood.plan.name}` exports nothing", "give a recipe that trains or exports a model")
+        raise RunError(f"`{understood.plan.name}` exports nothing", "give a recipe that trains or exports a model")
     stage = stages[-1]
     address = understood.plan.addresses()[stage.name]
     name = stage.name.partition("/")[0]
@@ -76,7 +71,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
         earlier = understood.root / "runs" / understood.plan.name
         if (earlier / "model").is_dir():
             help_ += f"; or name the model of the last run, of an earlier state of the recipe: {earlier}"
-        raise RefusedError(f"the model of `{name}` has not been exported yet", help_)
+        raise RunError(f"the model of `{name}` has not been exported yet", help_)
     service = next((service for service in understood.plan.services if service.recipe == name), None)
     return Exported(name, folder, service)
 
@@ -86,6 +81,4 @@ def _folder(path: Path) -> Exported:
         if (folder / "config.json").is_file():
             name = re.sub(r"[^A-Za-z0-9._]+", "-", path.resolve().name).strip("-.") or "model"
             return Exported(name, folder)
-    raise RefusedError(
-        f"{path} holds no exported model", "give a recipe, runs/NAME of a run that ended, or a model folder"
-    )
+    raise RunError(f"{path} holds no exported model", "give a recipe, runs/NAME of a run that ended, or a model folder")

@@ -20,9 +20,10 @@ from pathlib import Path
 from types import FrameType
 
 from llmrecipe import tether
-from llmrecipe.cli.exported import Exported, RefusedError, add_model, exported, require
+from llmrecipe.cli.exported import Exported, add_model, exported, refused, require
 from llmrecipe.plan import Service
 from llmrecipe.serve import Server, listener, request, transformers_server, vllm_server
+from llmrecipe.store import RunError
 from llmrecipe.targets.base import TargetError
 
 HELP = "the exported model on this machine, as an OpenAI-compatible server"
@@ -56,15 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
             _free(arguments.host, port)
             with _stopping() as stopped:
                 return _serve(server, model.folder, name, f"http://{_reachable(arguments.host)}:{port}", stopped)
-    except RefusedError as refusal:
-        return refusal.show()
+    except RunError as error:
+        return refused(error)
 
 
 def choose(model: Exported, address: tuple[str, int], scratch: Path) -> tuple[str, Server]:
     """vLLM when the recipe wants it and it is here, else Transformers; and the name for requests.
 
     Raises:
-        RefusedError: packages or the key are missing.
+        RunError: packages or the key are missing.
     """
     service = model.service
     vllm = shutil.which("vllm") or shutil.which("vllm", path=str(Path(sys.executable).parent))
@@ -74,7 +75,7 @@ def choose(model: Exported, address: tuple[str, int], scratch: Path) -> tuple[st
         require(package, "serve")
     if service is not None and service.engine == "vllm":
         if service.api_key and address[0] not in LOOPBACK:
-            raise RefusedError(
+            raise RunError(
                 "the recipe asks its clients for a key, and Transformers' server cannot",
                 "install vLLM, or stay on this machine with --host 127.0.0.1",
             )
@@ -90,7 +91,7 @@ def _vllm(executable: str, model: Path, service: Service, address: tuple[str, in
     try:
         server = vllm_server(executable, model, service.model_copy(update={"port": port}), host, scratch)
     except TargetError as error:
-        raise RefusedError(error.message, error.help) from None
+        raise RunError(error.message, error.help) from None
     key = {"VLLM_API_KEY": _secret(service.api_key)} if service.api_key else {}
     return Server(server.command, key, server.folder)
 
@@ -99,9 +100,7 @@ def _secret(reference: str) -> str:
     """The value of `${env:NAME}`."""
     name = reference.removeprefix("${env:").removesuffix("}")
     if not os.environ.get(name):
-        raise RefusedError(
-            f"the environment variable {name} is not set", "it holds the key that clients send: export it"
-        )
+        raise RunError(f"the environment variable {name} is not set", "it holds the key that clients send: export it")
     return os.environ[name]
 
 
@@ -113,13 +112,9 @@ def _free(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             who = listener(port)
             holder = f" by {who}" if who else ""
-            raise RefusedError(
-                f"port {port} is in use{holder}", f"stop that, or take another: --port {port + 1}"
-            ) from None
+            raise RunError(f"port {port} is in use{holder}", f"stop that, or take another: --port {port + 1}") from None
         reason = error.strerror or str(error)
-        raise RefusedError(
-            f"{host}:{port} cannot be listened on: {reason}", "choose another --host or --port"
-        ) from None
+        raise RunError(f"{host}:{port} cannot be listened on: {reason}", "choose another --host or --port") from None
 
 
 def _reachable(host: str) -> str:
@@ -164,7 +159,7 @@ def _serve(server: Server, model: Path, name: str, url: str, stopped: list[int])
     if stopped:
         _stop(process, stopped)
         return 0
-    raise RefusedError(f"the server ended with exit code {process.returncode}", "its last lines above say why")
+    raise RunError(f"the server ended with exit code {process.returncode}", "its last lines above say why")
 
 
 def _healthy(url: str) -> bool:
