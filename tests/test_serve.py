@@ -128,6 +128,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
     assert "holds no exported model" in capsys.readouterr().err
 
 
+def test_an_adapter_alone_is_refused(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    assert main(["serve", str(tmp_path)]) == 1
+    assert "holds an adapter alone" in capsys.readouterr().err
+
+
 def test_a_port_in_use_names_who_uses_it(model, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -11,6 +11,8 @@ from llmrecipe.cli import front
 from llmrecipe.plan import Service
 from llmrecipe.store import RunError, Store
 
+ADAPTER = "adapter_config.json"
+
 
 def refused(error: RunError) -> int:
     """Print why a command cannot do its work; returns its exit code."""
@@ -72,13 +74,21 @@ def exported(arguments: argparse.Namespace) -> Exported:
         if (earlier / "model").is_dir():
             help_ += f"; or name the model of the last run, of an earlier state of the recipe: {earlier}"
         raise RunError(f"the model of `{name}` has not been exported yet", help_)
+    _check_whole(folder)
     service = next((service for service in understood.plan.services if service.recipe == name), None)
     return Exported(name, folder, service)
 
 
 def _folder(path: Path) -> Exported:
     for folder in (path / "model", path):
-        if (folder / "config.json").is_file():
+        if (folder / "config.json").is_file() or (folder / ADAPTER).is_file():
+            _check_whole(folder)
             name = re.sub(r"[^A-Za-z0-9._]+", "-", path.resolve().name).strip("-.") or "model"
             return Exported(name, folder)
     raise RunError(f"{path} holds no exported model", "give a recipe, runs/NAME of a run that ended, or a model folder")
+
+
+def _check_whole(folder: Path) -> None:
+    if (folder / ADAPTER).is_file():
+        help_ = "export it merged into its base: `export: {merge: true}`, and run again"
+        raise RunError(f"{folder} holds an adapter alone, which cannot answer without its base", help_)
