@@ -1,0 +1,64 @@
+"""What must hold of starting stages: accelerate understands its configuration; variables are those of one machine."""
+
+import os
+from argparse import Namespace
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+from llmrecipe import launch
+from llmrecipe.plan import Resources
+from llmrecipe.store import RunError
+
+CPU = Resources()
+CPU_2 = Resources(processes=2)
+GPU_8 = Resources(accelerators=8, processes=8, accelerator="h100-80gb")
+GPU_2X8 = Resources(nodes=2, accelerators=8, processes=8, accelerator="h100-80gb")
+
+
+def understood(tmp_path, resources: Resources) -> Namespace:
+    """What `accelerate launch` makes of the configuration."""
+    file = tmp_path / "accelerate.yaml"
+    file.write_text(yaml.safe_dump(launch.accelerate_config(resources)))
+    load_config_from_file(str(file))  # refuses unknown keys
+    arguments = launch_command_parser().parse_args(["--config_file", str(file), "script.py"])
+    return _validate_launch_command(arguments)[0]
+
+
+@pytest.mark.parametrize(
+    ("resources", "multi", "cpu", "processes", "machines"),
+    [(CPU, False, True, 1, 1), (CPU_2, True, True, 2, 1), (GPU_8, True, False, 8, 1), (GPU_2X8, True, False, 16, 2)],
+)
+def test_accelerate_starts_as_many_processes_as_the_plan_says(tmp_path, resources, multi, cpu, processes, machines):
+    found = understood(tmp_path, resources)
+    assert (found.multi_gpu, found.use_cpu, found.num_processes) == (multi, cpu, processes)
+    assert found.num_machines == machines
+    assert not found.use_fsdp
+    assert not found.use_deepspeed
+
+
+def test_a_stage_of_its_own_does_not_see_the_launcher_around_us():
+    around = {
+        "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "ROLE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none", "ACCELERATE_USE_FSDP": "1",
+        "OMP_NUM_THREADS": "1", "PATH": "/bin",
+    }  # fmt: skip
+    assert launch.alone(around, 1) == {"PATH": "/bin", "OMP_NUM_THREADS": str(launch.cores())}
+
+
+def test_processes_share_the_cores_unless_the_user_says_how():
+    assert launch.alone({}, 2)["OMP_NUM_THREADS"] == str(max(1, launch.cores() // 2))
+    assert launch.alone({"OMP_NUM_THREADS": "3"}, 2)["OMP_NUM_THREADS"] == "3"
+
+
+def test_a_stage_knows_its_parent(tmp_path):
+    assert launch.process(tmp_path / "job.json", {}).variables["LLMRECIPE_PARENT"] == str(os.getpid())
+
+
+def test_a_missing_accelerate_is_named_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(RunError, match="`accelerate` is not installed") as caught:
+        launch.accelerate(tmp_path / "job.json", tmp_path / "accelerate.yaml", {})
+    assert caught.value.help == "pip install 'llmrecipe[train]'"
