@@ -63,7 +63,6 @@ _TYPES: dict[str, str] = {
     "list": "a list",
     "dict": "a mapping",
     "json": "a mapping, a list or a string of JSON",
-    "None": "empty",
 }
 
 
@@ -133,7 +132,7 @@ def _training_extra(source: Source) -> Iterator[Diagnostic]:
         elif name not in fields:
             yield _no_option(source, path, f"`{method.config.partition(':')[2]}`", fields)
         elif not fields[name].accepts(value):
-            must = list(fields[name].choices) or fields[name].type.split(" | ")
+            must = list(fields[name].choices) or [kind for kind in fields[name].type.split(" | ") if kind != "None"]
             yield _wrong_option(source, path, value, must)
 
 

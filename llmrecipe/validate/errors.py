@@ -59,7 +59,7 @@ def _diagnostic(place: Place, error: Error, source: Source) -> Diagnostic:
         case "missing":
             return _missing(place, source)
         case "union_tag_not_found":
-            return _missing_kind(place, source)
+            return _missing_kind(place, error["input"], source)
         case "union_tag_invalid":
             return _unknown_kind(place.path, error["input"]["kind"], kinds(place.expected), source)
         case "literal_error" if place.path[-1:] == ("kind",):
@@ -69,8 +69,8 @@ def _diagnostic(place: Place, error: Error, source: Source) -> Diagnostic:
         case "string_pattern_mismatch":
             return _ill_written(place, error, source)
         case "value_error":
-            message = f"{_subject(place.path)}: {error['ctx']['error']}"
-            return document_error("invalid-value", message, _section(place.path, source), "remove what is too much")
+            message = f"the keys of {_subject(place.path)} do not fit together"
+            return document_error("invalid-value", message, _section(place.path, source), str(error["ctx"]["error"]))
         case kind if kind.startswith(("greater_than", "less_than", "finite")):
             return _out_of_range(place, error, source)
         case "too_short" | "too_long" | "string_too_short" | "string_too_long":
@@ -105,9 +105,11 @@ def _is_section(place: Place) -> bool:
     return bool(place.expected) and place.expected[0].section is not None
 
 
-def _missing_kind(place: Place, source: Source) -> Diagnostic:
+def _missing_kind(place: Place, given: Mapping[str, Any], source: Source) -> Diagnostic:
     message = f"{_subject(place.path)} needs `kind`"
-    hint = f"its kinds: {listed(kinds(place.expected))}"
+    sections = [option.section for option in place.expected if option.section]
+    fitting = [str(kind_of(section)) for section in sections if set(given) <= set(section.model_fields)]
+    hint = f"add `kind`: {listed(fitting or kinds(place.expected))}"
     return document_error("missing-key", message, _section(place.path, source), hint)
 
 
@@ -154,7 +156,7 @@ def _out_of_range(place: Place, error: Error, source: Source) -> Diagnostic:
     words = [_BOUNDS[name].format(_number(bound)) for name, bound in bounds.items()] or ["finite"]
     message = f"`{dotted(place.path)}` is {shown(error['input'])}; it must be {' and '.join(words)}"
     whole = any(alternative.type is int for alternative in place.expected)
-    hint = f"write a {'whole ' if whole else ''}number {' and '.join(words)}"
+    hint = f"write a {'whole ' if whole else ''}number that is {' and '.join(words)}"
     return document_error("out-of-range", message, source.at(place.path), hint)
 
 
@@ -179,7 +181,11 @@ def _ill_sized(place: Place, error: Error, source: Source) -> Diagnostic:
 def _wrong_type(place: Place, value: object, source: Source, hint: str | None = None) -> Diagnostic:
     must = "a mapping" if kinds(place.expected) or not place.path else expected(place.expected)
     message = f"{_subject(place.path)} must be {must}, not {described(value)}"
+    if value is None:
+        message = f"{_subject(place.path)} is empty; it must be {must}"
     key = str(place.path[-1]) if place.path else "version"
+    if place.path and isinstance(place.path[-1], int):
+        key = "-"
     needed = place.owner is not None and key in place.owner.model_fields and place.owner.model_fields[key].is_required()
     if hint is None:
         hint = remedy(value, place.expected, key, needed) if place.path else "write `version: 1`, `name: ...` and so on"

@@ -92,6 +92,8 @@ def locate(location: Sequence[str | int]) -> Place:
         section = now[0].section if now else None
         owner, of_owner = section, siblings
         now, siblings = _inside(now[0], element) if now else (), ()
+    if len(now) == 1 and now[0].tag and not now[0].section:
+        now = siblings  # a value that is no mapping could have been any of them
     return Place(path, owner, of_owner, now, union)
 
 

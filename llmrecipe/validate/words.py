@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_origin
 
 from llmrecipe.source.scalars import scalar
+from llmrecipe.validate.foreign import KINDS
 from llmrecipe.validate.language import Alternative, Alternatives, required
 
 _NAMES: dict[Any, str] = {str: "a string", int: "a whole number", float: "a number", bool: "`true` or `false`"}
@@ -94,7 +95,7 @@ def remedy(value: object, alternatives: Alternatives, key: str, needed: bool) ->
     """What to write instead of a value of the wrong type."""
     plain = [alternative.type for alternative in alternatives]
     if value is None:
-        return f"write `{key}: {template(alternatives)}`" if needed else f"remove `{key}`, or write its value"
+        return f"write `{_entry(key)} {template(alternatives)}`" if needed else f"remove `{key}`, or write its value"
     if isinstance(value, str):
         return _instead_of_text(value, alternatives, plain, key)
     if str in plain and isinstance(value, int | float):
@@ -105,7 +106,7 @@ def remedy(value: object, alternatives: Alternatives, key: str, needed: bool) ->
         return "begin each item with `- `" if isinstance(value, dict) else f"write a list: `[{shown(value)}]`"
     if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict | list):
         return f"write `{shown(value[0])}` without brackets"
-    return f"write {expected(alternatives)}" if not kinds(alternatives) else _as_section(alternatives, key)
+    return _as_section(alternatives, key)
 
 
 def _instead_of_text(value: str, alternatives: Alternatives, plain: Sequence[Any], key: str) -> str:
@@ -129,19 +130,26 @@ def _instead_of_text(value: str, alternatives: Alternatives, plain: Sequence[Any
 def _as_section(alternatives: Alternatives, key: str, value: str | None = None) -> str:
     names = kinds(alternatives)
     if names:
-        return f"write `{key}: {{kind: {value}}}`" if value in names else f"write `{key}: {{kind: {names[0]}}}`"
+        meant = value if value in names else KINDS.get(str(value).lower())
+        return f"write `{_entry(key)} {{kind: {meant if meant in names else names[0]}}}`"
     section = alternatives[0].section if alternatives else None
     if section is None:
         return f"write {expected(alternatives)}"
+    if value is None and not required(section):
+        return f"write its keys below `{_entry(key)}`"
     keys = required(section) or list(section.model_fields)[:1]
     inside = shown(value) if value and len(keys) == 1 and field_is_text(section, keys[0]) else "..."
-    return f"write `{key}: {{{', '.join(f'{name}: {inside}' for name in keys)}}}`"
+    return f"write `{_entry(key)} {{{', '.join(f'{name}: {inside}' for name in keys)}}}`"
 
 
 def field_is_text(section: Any, name: str) -> bool:
     """Whether a string may stand in a field."""
     info = section.model_fields[name]
     return info.annotation is str or str in getattr(info.annotation, "__args__", ()) or name == "base"
+
+
+def _entry(key: str) -> str:
+    return key if key == "-" else f"{key}:"
 
 
 def _number(text: str) -> int | float | None:
