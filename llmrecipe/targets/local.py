@@ -67,7 +67,7 @@ stage() {
   fi
   if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
     echo "$name: waiting for node 0"
-    until complete "$address"; do sleep 5; done
+    until complete "$address"; do sleep 1; done
     return
   fi
   if ((${NODE_RANK:-0} == 0)); then

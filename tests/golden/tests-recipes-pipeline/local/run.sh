@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The run `answers`, written by llmrecipe; compile again instead of editing.
+#
+# Does every stage that the store does not have, with nothing but the files beside this one and the installed
+# packages. A second call does nothing; a call after a kill goes on where the first was.
+#
+# LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
+# PYTHON          the interpreter (python3)
+#
+# Addresses of artifacts are for these packages:
+#   accelerate==1.0.0
+#   datasets==1.0.0
+#   llmrecipe==0.0.0
+#   peft==1.0.0
+#   pyarrow==1.0.0
+#   safetensors==1.0.0
+#   tokenizers==1.0.0
+#   torch==1.0.0
+#   transformers==1.0.0
+#   trl==1.0.0
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+default_root=..
+root=${LLMRECIPE_ROOT:-$here/$default_root}
+cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
+python=${PYTHON:-python3}
+
+set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
+child='' stopped=''
+trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+
+# Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
+attend() {
+  local code=0
+  "$@" </dev/null &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=''
+  return "$code"
+}
+
+complete() {
+  if [[ -n $stopped ]]; then
+    echo "run.sh: interrupted; call it again to go on" >&2
+    exit 130
+  fi
+  [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
+stage() {
+  local name=$1 address=$2 nodes=$3 code=0
+  shift 3
+  if complete "$address"; then
+    echo "$name: complete"
+    return
+  fi
+  if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
+    echo "$name: waiting for node 0"
+    until complete "$address"; do sleep 1; done
+    return
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    exec 9>>".llmrecipe/locks/$address.lock"
+    if command -v flock >/dev/null && ! flock --nonblock 9; then
+      echo "$name: another run is at it, waiting"
+      attend flock 9 || complete "$address"
+    fi
+  fi
+  echo "$name: start"
+  attend "$@" || code=$?
+  if ((code != 0)) && ! complete "$address"; then
+    echo "$name: failed (exit code $code); .llmrecipe/work/$address/outcome.json says why" >&2
+    exit "$code"
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    rm -rf ".llmrecipe/work/$address" ".llmrecipe/locks/$address.lock"
+    exec 9>&-
+  fi
+}
+
+# Launchers start processes with one thread each unless they are told.
+threads() {
+  local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
+  echo "OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((each > 0 ? each : 1))}"
+}
+
+mkdir -p .llmrecipe/artifacts .llmrecipe/work .llmrecipe/locks
+[[ -e .llmrecipe/store.json ]] || echo '{"version": 1}' >.llmrecipe/store.json
+if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
+  echo "run.sh: $PWD/.llmrecipe is a store of another version of llmrecipe" >&2
+  exit 1
+fi
+
+stage rhymes/prepare-data 7ca0d03eacb5788a1878d56ff720f8ae 1 \
+  "$python" -m llmrecipe.stages "$here/stages/01-rhymes-prepare-data.json"
+stage rhymes/train-tokenizer 334c0a0d51ee566f292533cc52df1994 1 \
+  "$python" -m llmrecipe.stages "$here/stages/02-rhymes-train-tokenizer.json"
+stage rhymes/tokenize 8a52e29fc7cd2871d1063fb45859c316 1 \
+  "$python" -m llmrecipe.stages "$here/stages/03-rhymes-tokenize.json"
+stage rhymes/train f9f90de4c12f2970f825040aa4d3c377 1 \
+  env "$(threads 2)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/rhymes-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/04-rhymes-train.json"
+stage rhymes/export c36ce8b4de2b574c7dfc914cfa9f766f 1 \
+  "$python" -m llmrecipe.stages "$here/stages/05-rhymes-export.json"
+stage answers/prepare-data d8f5fe3f510671227044640dfae31cb0 1 \
+  "$python" -m llmrecipe.stages "$here/stages/06-answers-prepare-data.json"
+stage answers/tokenize 6f738f25f151286b2b811c24dee1e8ba 1 \
+  "$python" -m llmrecipe.stages "$here/stages/07-answers-tokenize.json"
+stage answers/train 61eb7780f9788690c3c03518f7d228ef 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/answers-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/08-answers-train.json"
+stage answers/merge 691e041a2b58e9d177853a482168f9e7 1 \
+  "$python" -m llmrecipe.stages "$here/stages/09-answers-merge.json"
+stage answers/export 18e9570d27b1cc7aad1fd58e0d008d52 1 \
+  "$python" -m llmrecipe.stages "$here/stages/10-answers-export.json"
+
+echo "rhymes/export: .llmrecipe/artifacts/c36ce8b4de2b574c7dfc914cfa9f766f/model"
+echo "answers/export: .llmrecipe/artifacts/18e9570d27b1cc7aad1fd58e0d008d52/model"
