@@ -53,7 +53,9 @@ class Filter(Section):
     max_words: PositiveInt | None = None
     """Most whitespace-separated words."""
     min_characters: PositiveInt | None = None
+    """Fewest characters."""
     max_characters: PositiveInt | None = None
+    """Most characters."""
     max_symbol_ratio: Fraction | None = None
     """Largest share of characters that are neither letters, digits nor white space."""
     max_duplicate_line_ratio: Fraction | None = None
@@ -86,8 +88,11 @@ class Architecture(Section):
     family: Literal["qwen3", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2"]
     """The Transformers `model_type`."""
     hidden_size: PositiveInt
+    """Width of the residual stream."""
     num_hidden_layers: PositiveInt
+    """Decoder layers."""
     num_attention_heads: PositiveInt
+    """Query heads of one layer."""
     num_key_value_heads: PositiveInt | None = None
     """Key-value heads of grouped-query attention; all heads when left out."""
     head_dim: PositiveInt | None = None
@@ -97,6 +102,7 @@ class Architecture(Section):
     max_position_embeddings: PositiveInt | None = None
     """Longest sequence; `training.max_length` when left out."""
     rope_theta: Annotated[float, Field(gt=0)] | None = None
+    """Base of the rotary positions; the family's own when left out."""
     tie_word_embeddings: bool = True
     """Use the input embedding as the output head."""
     initializer_range: Annotated[float, Field(gt=0)] | None = None
@@ -115,6 +121,7 @@ class _LowRank(Section):
     lora_alpha: PositiveInt = 32
     """The update is scaled by `lora_alpha / r` (by `lora_alpha / sqrt(r)` with `use_rslora`)."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that is dropped while training."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     """The layers that get an update: all linear ones but the output head, or names."""
     modules_to_save: list[str] = []
@@ -122,6 +129,7 @@ class _LowRank(Section):
     use_rslora: bool = False
     """Rank-stabilised scaling. Source: https://arxiv.org/abs/2312.03732"""
     bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained as well."""
 
 
 class LoRA(_LowRank):
@@ -149,8 +157,11 @@ class AdamW(Section):
 
     kind: Literal["adamw"]
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the mean of the gradients."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the mean of their squares."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the denominator of every update."""
 
 
 class Muon(Section):
@@ -161,7 +172,9 @@ class Muon(Section):
 
     kind: Literal["muon"]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Decay of the mean of the gradients of hidden matrices."""
     nesterov: bool = True
+    """Look one step ahead with the momentum."""
     ns_steps: Annotated[int, Field(ge=1, le=20)] = 5
     """Newton-Schulz iterations."""
     adjust_lr_fn: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
@@ -174,6 +187,7 @@ class Muon(Section):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Second-moment decay of the AdamW part."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the denominators of both parts."""
 
 
 class Adafactor(Section):
@@ -225,7 +239,9 @@ class WarmupStableDecay(_Schedule):
     decay_steps: PositiveInt
     """Optimizer steps of the decay, at the end."""
     decay_type: Literal["linear", "cosine", "1-sqrt"] = "1-sqrt"
+    """Shape of the decay."""
     min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Where the decay ends, as a share of `learning_rate`."""
 
 
 Schedule = Annotated[Constant | Linear | Cosine | WarmupStableDecay, Field(discriminator="kind")]
@@ -260,6 +276,7 @@ class Safetensors(Section):
     dtype: Dtype | None = None
     """Type of the written weights; that of the trained model when left out."""
     max_shard_size: Annotated[str, Field(pattern=r"^[0-9]+(MB|GB)$")] = "5GB"
+    """Largest file of weights; more become several."""
 
 
 ExportFormat = Safetensors
@@ -275,4 +292,6 @@ class Gate(Section):
     metric: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9_]+$")]
     """The suite's name, a slash, and the metric: `perplexity/perplexity`."""
     min: float | None = None
+    """The metric must not be below."""
     max: float | None = None
+    """The metric must not be above."""

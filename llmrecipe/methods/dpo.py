@@ -24,6 +24,10 @@ class DPO(BaseMethod):
     beta: Annotated[float, Field(gt=0)] = 0.1
     """How strongly the policy is held to the reference model."""
     loss_type: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
+    """`sigmoid`: as in the paper; `hinge`: a margin instead; `ipo`: a squared loss, for sure preferences.
+
+    Sources: https://arxiv.org/abs/2305.10425, https://arxiv.org/abs/2310.12036
+    """
 
     def options(self) -> dict[str, JsonValue]:
         return {"beta": self.beta, "loss_type": [self.loss_type]}

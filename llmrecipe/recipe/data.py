@@ -41,6 +41,7 @@ class Hub(_Source):
     config: str | None = None
     """Configuration (subset) of the dataset."""
     split: Annotated[str, Field(min_length=1)] = "train"
+    """Split of the dataset."""
     revision: str | None = None
     """Branch, tag or commit; `llmrecipe lock` pins the commit."""
 

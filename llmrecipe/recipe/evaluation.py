@@ -16,6 +16,7 @@ class Perplexity(Section):
     name: Name = "perplexity"
     """First part of the metrics' names."""
     batch_size: PositiveInt = 8
+    """Rows measured at a time."""
 
 
 class Generation(Section):
@@ -30,7 +31,9 @@ class Generation(Section):
     sources: Annotated[list[Source], Field(min_length=1)]
     """Questions and references: `prompt_completion`, `messages` (the last turn is the reference) or `instruction`."""
     max_new_tokens: PositiveInt = 64
+    """Longest answer, in tokens."""
     batch_size: PositiveInt = 16
+    """Questions answered at a time."""
     stop: list[str] = []
     """Cut the answer before the first of these strings."""
 

@@ -14,6 +14,7 @@ class Export(Section):
     merge: bool = True
     """Merge the adapter into the base. `false` exports the adapter alone."""
     formats: Annotated[list[ExportFormat], Field(min_length=1, max_length=1)] = [Safetensors(kind="safetensors")]
+    """How the weights are written."""
     license: str | None = None
     """SPDX identifier for the model card."""
     description: str | None = None

@@ -15,6 +15,7 @@ class Hardware(Section):
     num_accelerators: PositiveInt = 1
     """Devices of one node; with `cpu`, processes."""
     num_nodes: PositiveInt = 1
+    """Machines that work together."""
     memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi|Ti)$")] | None = None
     """Host memory of one node, as Kubernetes writes it."""
     price_per_hour: Annotated[float, Field(ge=0)] | None = None

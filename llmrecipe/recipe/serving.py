@@ -21,6 +21,7 @@ class Transformers(Section):
 
     kind: Literal["transformers"]
     port: Port = 8000
+    """Port on which it listens."""
     continuous_batching: bool = False
     """Let requests join a running batch."""
 
@@ -30,6 +31,7 @@ class VLLM(Section):
 
     kind: Literal["vllm"]
     port: Port = 8000
+    """Port on which it listens."""
     image: Annotated[str, Field(min_length=1)] = "vllm/vllm-openai:v0.33.0"
     """Container image of the server; pin it by digest for production."""
     served_model_name: Annotated[str, Field(min_length=1)] | None = None
@@ -39,9 +41,13 @@ class VLLM(Section):
     max_model_len: PositiveInt | None = None
     """Longest prompt and answer, in tokens; the model's own limit when left out."""
     max_num_seqs: PositiveInt | None = None
+    """Most requests that are answered at the same time."""
     gpu_memory_utilization: Fraction | None = None
+    """Share of the device's memory that the server may take."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of weights and activations; `auto` takes that of the checkpoint."""
     enable_prefix_caching: bool | None = None
+    """Keep the attention of shared prompt beginnings; vLLM's own choice when left out."""
     api_key: SecretName | None = None
     """Clients must send this key: `${env:NAME}`."""
     replicas: Replicas = Replicas()

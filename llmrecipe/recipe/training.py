@@ -27,6 +27,7 @@ class Training(Section):
     per_device_train_batch_size: PositiveInt = 8
     """Sequences of one forward pass of one process."""
     per_device_eval_batch_size: PositiveInt = 8
+    """Sequences of one forward pass of one process in a validation."""
     global_batch_size: PositiveInt | None = None
     """Sequences of one optimizer step over all processes. Gradient accumulation is derived from it."""
     max_length: PositiveInt = 1024
@@ -34,6 +35,7 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Peak learning rate. Left out: the method's own (see its page), ten times that for an adapter."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every weight that a step takes away, times the learning rate; not of norms and biases."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0 switches clipping off."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -47,8 +49,10 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of initial weights, data order and dropout."""
     logging_steps: PositiveInt = 10
+    """Optimizer steps between lines of the log."""
     eval_steps: PositiveInt | None = None
     """Optimizer steps between validations. Left out: once, at the end."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that load batches beside each training process; 0 loads them in it."""
     extra: dict[str, JsonValue] = {}
     """Any other field of the trainer's configuration class, by its own name; names and types are checked."""
