@@ -144,4 +144,5 @@ class Events:
             for line in file:
                 if line.endswith(b"\n"):
                     self._position += len(line)
-                    yield json.loads(line)
+                    with suppress(ValueError):  # The end of an earlier attempt: killed within a line.
+                        yield json.loads(line)

@@ -117,7 +117,7 @@ def shown(stage: StageSummary, kind: str) -> str:
 
 def number(value: float) -> str:
     """Four significant digits, without an exponent for counts."""
-    return f"{value:,.0f}" if value == int(value) and abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
