@@ -143,8 +143,10 @@ def _one_line(finding: Diagnostic) -> str:
 
 def _command(finding: Diagnostic) -> str:
     span = finding.span
-    place = {"file": span.file, "line": span.line, "endLine": span.end_line}
-    if span.line == span.end_line:  # GitHub takes columns only for a single line.
+    place: dict[str, object] = {}
+    if span.file != "--set":  # no file that a viewer could open
+        place |= {"file": span.file, "line": span.line, "endLine": span.end_line}
+    if place and span.line == span.end_line:  # GitHub takes columns only for a single line.
         place |= {"col": span.column, "endColumn": max(span.column, span.end_column - 1)}
     place["title"] = f"{finding.code} {finding.name}"
     properties = ",".join(f"{key}={_escaped(str(value), ',:')}" for key, value in place.items())

@@ -14,7 +14,7 @@ from llmrecipe.lock import Lock, locked, pin
 from llmrecipe.lower import LoweringError, lower
 from llmrecipe.plan import Plan
 from llmrecipe.printers import text
-from llmrecipe.resolve import resolve
+from llmrecipe.resolve import OverrideError, resolve
 from llmrecipe.validate import validate
 
 
@@ -77,8 +77,12 @@ def documents(file: str, overrides: Sequence[str] = ()) -> list[Document]:
 
     Raises:
         RecipeError: something in them is wrong.
+        UsageError: an override cannot be meant as it is written.
     """
-    return validate(resolve(file, overrides))
+    try:
+        return validate(resolve(file, overrides))
+    except OverrideError as error:
+        raise UsageError(str(error)) from None
 
 
 def understand(arguments: argparse.Namespace, world_size: int | None = None) -> Front:

@@ -14,11 +14,11 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     mark = error.problem_mark or opened
     at = mark.index if mark else 0
     line = opened.line + 1 if opened else 1
+    if text.startswith("\t", at):
+        return at, "a tab cannot indent", "indent with spaces"
     for part, message, hint, points_back in _SYNTAX:
         if part in problem:
             at = opened.index if points_back and opened else at
-            if text.startswith("\t", at):
-                return at, "a tab cannot indent", "indent with spaces"
             return at, message.format(character=text[at : at + 1]), hint.format(line=line)
     return at, problem, "check quotes, brackets and indentation here"
 

@@ -1,0 +1,11 @@
+"""The manual pages of all codes."""
+
+from llmrecipe.document_errors import DOCUMENT_ERRORS
+from llmrecipe.lint import RULES
+from llmrecipe.printers import Page
+
+
+def pages() -> dict[str, Page]:
+    """Code -> its page, for document errors and rules."""
+    errors = {error.code: Page(error.name, error.page) for error in DOCUMENT_ERRORS}
+    return errors | {code: Page(rule.name, rule.page) for code, rule in RULES.items()}
