@@ -123,7 +123,7 @@ class CompiledFolder:
             raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(_damaged(self.path)) from None
-        if not all(_inside(name) for name in found):
+        if not isinstance(found, dict) or not all(_inside(name) for name in found):
             raise UsageError(_damaged(self.path))
         return found
 
