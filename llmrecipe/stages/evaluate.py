@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
 from torch.nn.functional import cross_entropy
 
 from llmrecipe.plan import Evaluate, GenerationSuite, PerplexitySuite
@@ -13,7 +12,7 @@ from llmrecipe.stages import loading
 from llmrecipe.stages.answers import Question, answers, questions
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.scoring import exact_match, f1
-from llmrecipe.trainers.collator import IGNORED, CausalCollator, isolation
+from llmrecipe.trainers.collator import IGNORED, collator_for, rows_at
 
 
 def run(spec: Evaluate, place: Place) -> dict[str, float]:
@@ -41,19 +40,11 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
 
 
 def _perplexity(spec: Evaluate, place: Place, model: Any) -> dict[str, float]:
-    folder = place.inputs["dataset"] / "validation"
-    rows = load_from_disk(str(folder)).with_format("numpy") if folder.is_dir() else None
-    if not rows:
+    rows = rows_at(place.inputs["dataset"] / "validation")
+    if rows is None:
         raise StageError("there are no validation rows to measure perplexity on", "add `data.validation`")
-    collate = CausalCollator(0)
-    if "seq_lengths" in rows.column_names:
-        way = isolation(model, spec.attention)
-        if way is None:
-            raise StageError(
-                f"{type(model).__name__} lets packed documents see each other with `attention: {spec.attention}`",
-                "set `data.packing: none`, or another `model.attention`",
-            )
-        collate = CausalCollator(0, way, additive_mask=spec.attention == "eager")
+    rows = rows.with_format("numpy")
+    collate = collator_for(model, spec.attention, packed="seq_lengths" in rows.column_names)
     # Rows of similar length share a batch, so that little of it is padding.
     order = sorted(range(len(rows)), key=[len(ids) for ids in rows["input_ids"]].__getitem__)
     loss, tokens = 0.0, 0

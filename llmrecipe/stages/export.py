@@ -54,7 +54,7 @@ def _write_model(spec: Export, place: Place, folder: Path) -> int:
     model.generation_config = _generation_config(tokenizer, model)
     model.save_pretrained(folder, max_shard_size=written.max_shard_size)
     tokenizer.save_pretrained(folder)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters: int = sum(p.numel() for p in model.parameters())
     expected = probe(model)
     del model  # Only one copy of the weights at a time.
     _check_model(folder, expected, spec.trust_remote_code)
@@ -70,7 +70,7 @@ def _generation_config(tokenizer: Any, model: Any) -> GenerationConfig:
     pad = next((i for i in (tokenizer.pad_token_id, config.pad_token_id, *ends) if i is not None), None)
     config.pad_token_id = pad
     config.bos_token_id = tokenizer.bos_token_id
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def _check_model(folder: Path, expected: torch.Tensor, trust_remote_code: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
@@ -36,9 +37,9 @@ def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype:
         _check_configuration(config, values)
         set_seed(seed)
         return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, StrictDataclassError) as error:
         raise StageError(
-            f"a model of the family `{architecture.family}` cannot be built: {error}",
+            f"a model of the family `{architecture.family}` cannot be built: {_reason(error)}",
             "change the numbers of `model.base.architecture`, or `model.attention`",
         ) from error
 
@@ -154,7 +155,7 @@ def with_adapter(model: Any, adapter: Path) -> Any:
         return PeftModel.from_pretrained(model, str(adapter))
     except (RuntimeError, ValueError) as error:
         raise StageError(
-            f"the adapter does not fit the base model: {_first_line(error)}",
+            f"the adapter does not fit the base model: {_reason(error)}",
             "use the base that it was trained on",
         ) from error
 
@@ -185,9 +186,9 @@ def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StageError(
-            f"`{name}` needs a package: {_first_line(error)}", "install it, or set `model.attention: sdpa`"
+            f"`{name}` needs a package: {_reason(error)}", "install it, or set `model.attention: sdpa`"
         ) from error
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         if "trust_remote_code" in str(error):
             help_ = "set `model.trust_remote_code: true` and run with `--allow-code`, once you have read that code"
         elif isinstance(origin, HubModel):
@@ -197,8 +198,10 @@ def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
             )
         else:
             help_ = "the folder must hold config.json, weights and tokenizer as `save_pretrained` writes them"
-        raise StageError(f"`{name}` cannot be loaded: {_first_line(error)}", help_) from error
+        raise StageError(f"`{name}` cannot be loaded: {_reason(error)}", help_) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong; configuration classes wrap it."""
+    cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+    return str(cause).strip().partition("\n")[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
@@ -19,7 +19,7 @@ from llmrecipe.plan import NewModel, Train
 from llmrecipe.stages import checkpoints, loading
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
-from llmrecipe.trainers.collator import CausalCollator, isolation
+from llmrecipe.trainers.collator import CausalCollator, collator_for, rows_at
 from llmrecipe.trainers.staged import staged
 from llmrecipe.vocabulary import DoRA, Full, LoRA
 
@@ -73,14 +73,12 @@ def run(spec: Train, place: Place) -> dict[str, float]:
 
 def _dataset(folder: Path) -> Dataset | None:
     """Rows with the columns that the trainer reads; None without rows."""
-    if not folder.is_dir():
+    dataset = rows_at(folder)
+    if dataset is None:
         return None
-    dataset = load_from_disk(str(folder))
     preference = PREFERENCE_COLUMNS[0] in dataset.column_names
     columns = [c for c in (PREFERENCE_COLUMNS if preference else CAUSAL_COLUMNS) if c in dataset.column_names]
     dataset = dataset.select_columns(columns)
-    if not len(dataset):
-        return None
     return dataset if preference else dataset.with_format("numpy")
 
 
@@ -155,15 +153,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
 def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator:
     # What stands in padding does not matter: nothing sees it.
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    if not spec.packed:
-        return CausalCollator(pad)
-    way = isolation(model, spec.attention)
-    if way is None:
-        raise StageError(
-            f"{type(model).__name__} lets packed documents see each other with `attention: {spec.attention}`",
-            "set `data.packing: none`, or another `model.attention`",
-        )
-    return CausalCollator(pad, way, additive_mask=spec.attention == "eager")
+    return collator_for(model, spec.attention, spec.packed, pad)
 
 
 def _lora(adapter: LoRA | DoRA) -> LoraConfig:

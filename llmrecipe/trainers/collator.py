@@ -1,11 +1,16 @@
 """Rows of token ids -> one batch, in which packed documents do not see each other."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from datasets import Dataset, load_from_disk
+
+from llmrecipe.stages.place import StageError
 
 IGNORED = -100
 """Label of a token that the loss is not over."""
@@ -69,6 +74,13 @@ class CausalCollator:
         return torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
 
 
+def rows_at(folder: Path) -> Dataset | None:
+    """The rows that tokenization left in a folder; None when there are none."""
+    if not folder.is_dir() or not json.loads((folder / "state.json").read_bytes())["_data_files"]:
+        return None
+    return load_from_disk(str(folder))
+
+
 def _padded(rows: Sequence[np.ndarray[Any, Any]], filling: int) -> torch.Tensor:
     batch = np.full((len(rows), max(map(len, rows))), filling, dtype=np.int64)
     for i, row in enumerate(rows):
@@ -100,6 +112,23 @@ def _flat(
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+def collator_for(model: Any, attention: str, packed: bool, pad_token_id: int = 0) -> CausalCollator:
+    """The collator for rows of one kind and one model.
+
+    Raises:
+        StageError: packed documents would see each other.
+    """
+    if not packed:
+        return CausalCollator(pad_token_id)
+    way = isolation(model, attention)
+    if way is None:
+        raise StageError(
+            f"{type(model).__name__} lets packed documents see each other with `attention: {attention}`",
+            "set `data.packing: none`, or another `model.attention`",
+        )
+    return CausalCollator(pad_token_id, way, additive_mask=attention == "eager")
 
 
 def isolation(model: Any, attention: str) -> Isolation | None:

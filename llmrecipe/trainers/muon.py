@@ -19,8 +19,8 @@ class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
         Matrices inside the network get Muon. Embeddings, the output head, norms and biases get AdamW. `no_decay`
         names parameters without weight decay.
         """
-        outer = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
-                 for p in m.parameters()}  # fmt: skip
+        tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+        outer = {id(p) for module in (*tables, model.get_output_embeddings()) for p in module.parameters()}
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         hidden = [p for _, p in named if p.ndim == 2 and id(p) not in outer]
         inner = {id(p) for p in hidden}
