@@ -78,7 +78,7 @@ class Lines:
         self._kinds = {stage.name: stage.spec.kind for stage in plan.stages}
         self._width = max((len(stage.name) for stage in stages), default=0)
         cached = sum(stage.cached for stage in stages)
-        self._print(f"{plan.name}: {len(stages)} stages, {cached} of them cached")
+        self._print(f"{plan.name}: {count(stages)}, {cached} of them cached")
 
     def changed(self, stage: StageSummary) -> None:
         if stage.status == "running":
@@ -99,6 +99,11 @@ class Lines:
 
     def _print(self, text: str) -> None:
         print(text, file=self._out, flush=True)
+
+
+def count(stages: list[StageSummary]) -> str:
+    """How many stages."""
+    return f"{len(stages)} stage{'' if len(stages) == 1 else 's'}"
 
 
 def state(stage: StageSummary) -> str:

@@ -14,7 +14,7 @@ from llmrecipe.cli import front
 from llmrecipe.folder import RunFolder
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan
-from llmrecipe.progress import Lines, duration
+from llmrecipe.progress import Lines, count, duration
 from llmrecipe.run import Options, Watcher
 from llmrecipe.run import run as run_plan
 from llmrecipe.store import RunError, Store
@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run a recipe: 0 complete, 1 failed, 130 interrupted."""
     try:
+        ranks.check_launcher(os.environ)
         if not launch.is_rank(os.environ):
             return _run(arguments, None)
         board = ranks.connect(os.environ)
@@ -109,7 +110,7 @@ def _conclude(summary: Summary, folder: Path, file: str) -> None:
     shown = _short(folder)
     if summary.status == "complete":
         cached = sum(stage.cached for stage in summary.stages)
-        print(f"complete in {duration(summary.seconds)}: {len(summary.stages)} stages, {cached} of them cached")
+        print(f"complete in {duration(summary.seconds)}: {count(summary.stages)}, {cached} of them cached")
         if summary.model is not None:
             print(f"model: {shown / summary.model}")
         print(f"summary: {shown / 'summary.json'}")
