@@ -146,10 +146,11 @@ def test_on_a_terminal_it_prompts_and_ctrl_d_leaves(model):
 
 
 def _until(terminal, *wanted):
-    shown, deadline = b"", time.monotonic() + 60
+    """What is shown until the texts were there, one after another."""
+    shown, found, deadline = b"", 0, time.monotonic() + 60
     for text in wanted:
-        start = len(shown)
-        while text not in shown[start:]:
+        while (at := shown.find(text, found)) < 0:
             assert select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0], shown
             shown += os.read(terminal, 4096)
+        found = at + len(text)
     return shown

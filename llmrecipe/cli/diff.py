@@ -75,7 +75,7 @@ def _as_text(fields: dict[str, list[Change]], stages: Sequence[StageChange], dif
         for change in found:
             yield from _change(recipe, change)
     if not any(fields.values()):
-        yield "No field differs, but something outside the recipe does: a file that it names, or a package."
+        yield "no field differs"
     width = max((len(stage.name) for stage in stages), default=0)
     yield "stages:"
     for stage in stages:
