@@ -67,7 +67,7 @@ def compare_stages(old: Plan, new: Plan, renamed: Mapping[str, str]) -> list[Sta
             found.append(StageChange(stage.name, "same"))
         else:
             again = {change.name for change in found if change.effect == "runs again"}
-            because = (*_reasons(match, stage, again), *_packages(old, new))
+            because = tuple(dict.fromkeys([*_reasons(match, stage, again), *_packages(old, new)]))
             found.append(StageChange(stage.name, "runs again", because))
     return [*found, *(StageChange(name, "gone") for name in before)]
 
