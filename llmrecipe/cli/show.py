@@ -14,7 +14,7 @@ from llmrecipe.source.scalars import scalar
 Line = tuple[str, Path | None]
 """A line of YAML, and the path of the value on it if there is one."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./~$-][A-Za-z0-9_./~$@+=-]*( [A-Za-z0-9_./~$@+=-]+)*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./~$][A-Za-z0-9_./~$@+=#-]*( [A-Za-z0-9_./~$@+=-][A-Za-z0-9_./~$@+=#-]*)*")
 _UNSEEN = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _ORIGIN_COLUMN = 56
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def written(document: Document, origins: bool = False) -> str:
-    """One document as YAML, with every default that says something; with `origins` all of them, and where each is from."""
+    """One document as YAML with the defaults that say something; with `origins` all of them, and where each is from."""
     data = document.recipe.model_dump(mode="json")
     lines = list(_mapping(data if origins else _without_empty_defaults(data, (), document), (), ""))
     if not origins:
@@ -62,7 +62,8 @@ def _without_empty_defaults(value: Any, path: Path, document: Document) -> Any:
 
 
 def _mapping(data: dict[str, Any], path: Path, indent: str) -> Iterator[Line]:
-    for key, value in data.items():
+    for key in sorted(data, key=lambda key: key != "kind"):
+        value = data[key]
         at = (*path, key)
         name = f"{indent}{_text(key)}:"
         if isinstance(value, dict) and value:
@@ -97,7 +98,7 @@ def _inline(value: Any) -> str:
 
 def _text(text: str) -> str:
     """A string as YAML reads it back: plain where that is one, else in double quotes."""
-    if _PLAIN.fullmatch(text) and len(text) <= 100 and scalar(text) == text and text not in ("-", "---", "..."):
+    if _PLAIN.fullmatch(text) and len(text) <= 100 and scalar(text) == text and text != "...":
         return text
     quoted = json.dumps(text, ensure_ascii=False)
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04X}", quoted)

@@ -17,7 +17,8 @@ from llmrecipe.validate import check
 
 FORMATS = ("text", "concise", "json", "github", "sarif")
 
-_RECIPE = (re.compile(r"^version:", re.MULTILINE), re.compile(r"^(model|extends):", re.MULTILINE))
+_RECIPE = [re.compile(rf"^({keys}):", re.MULTILINE) for keys in ("version", "name", "model|extends")]
+"""A file without a name is one that others extend."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
