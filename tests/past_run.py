@@ -54,7 +54,21 @@ PREPARED = {
     "train_rows_also_in_validation": 0,
     "drop_samples": {"is an exact duplicate": [{"where": "data/rows.jsonl:17", "text": EVIL}]},
 }  # fmt: skip
-TOKENIZED = {}
+TOKENS = {
+    "rows": 10687, "kept": 10680, "dropped": {"no supervised token": 7}, "tokens": 250100, "supervised_tokens": 81400,
+    "supervised_share": 0.3255, "length": LENGTHS, "truncated_rows": 20, "truncated_share": 0.0019,
+    "tokens_cut_off": 310, "sequences": 2010, "packing_efficiency": 0.97,
+    "samples": [
+        {
+            "spans": [
+                {"text": "<|im_start|>user\nWhat is 3 plus 3?<|im_end|>\n<|im_start|>assistant\n", "learned": False},
+                {"text": f"6 {EVIL}<|im_end|>", "learned": True},
+                {"text": "\n", "learned": False},
+            ]
+        }
+    ],
+}  # fmt: skip
+TOKENIZED = {"train": TOKENS, "validation": None, "warnings": ["7 rows begin twice"], "tokenizer": {"vocab_size": 400}}
 
 
 def plan() -> Plan:

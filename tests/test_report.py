@@ -90,6 +90,14 @@ def test_the_data_report_tells_what_was_dropped_and_why(tmp_path):
     assert "data/rows.jsonl:17" in text
 
 
+def test_the_first_rows_show_what_is_learned(tmp_path):
+    text = report(tmp_path)
+    assert '<span class="learn">6 &lt;script' in text
+    assert "What is 3 plus 3?&lt;|im_end|&gt;" in text
+    assert "train10,680250,10032.6 %0.2 %2,01097.0 %7 no supervised token" in Page(text).text
+    assert "7 rows begin twice" in text
+
+
 def test_lineage_packages_and_recipe_are_there(tmp_path):
     text = Page(report(tmp_path)).text
     assert "chat/tokenize" in text

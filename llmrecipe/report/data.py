@@ -1,12 +1,22 @@
 """What the models learned from: rows in, kept and dropped, how long they are, and how the model sees the first ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from llmrecipe.report.html import Content, Html, element, empty, number, table
+from llmrecipe.report.html import Content, Html, element, empty, number, percent, table
 from llmrecipe.report.reading import Run
 
 LEVELS = ("min", "p10", "p50", "p90", "p99", "max", "mean")
+
+TOKEN_COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+    ("rows", lambda part: number(part["kept"])),
+    ("tokens", lambda part: number(part["tokens"])),
+    ("learned from", lambda part: percent(part["supervised_share"])),
+    ("rows cut", lambda part: percent(part["truncated_share"])),
+    ("sequences", lambda part: number(part["sequences"])),
+    ("filled", lambda part: percent(part["packing_efficiency"])),
+)
+"""Title -> how a split of the report shows it."""
 
 
 def data(run: Run) -> Iterator[Html]:
@@ -60,7 +70,7 @@ def _reasons(source: dict[str, Any]) -> str:
 def _lengths(report: dict[str, Any], key: str, what: str) -> Html:
     found = {split: report.get(split) or {} for split in ("train", "validation")}
     rows: list[list[Content]] = [
-        [split, number(part["rows"]), *(number(part[key].get(level)) for level in LEVELS)]
+        [split, number(part.get("kept", part["rows"])), *(number(part[key].get(level)) for level in LEVELS)]
         for split, part in found.items()
         if part.get(key)
     ]
@@ -68,4 +78,30 @@ def _lengths(report: dict[str, Any], key: str, what: str) -> Html:
 
 
 def _tokenized(report: dict[str, Any]) -> Iterator[Html]:
-    yield _lengths(report, "tokens", "tokens of a row")
+    yield table(
+        ["set", *(title for title, _ in TOKEN_COLUMNS), "dropped because"],
+        [
+            [split, *(show(part) for _, show in TOKEN_COLUMNS), _reasons(part)]
+            for split in ("train", "validation")
+            if (part := report.get(split))
+        ],
+        numbers=1,
+    )
+    yield _lengths(report, "length", "tokens of a row")
+    for warning in report.get("warnings") or []:
+        yield element("p", warning, class_="bad")
+    samples = (report.get("train") or {}).get("samples") or []
+    if samples:
+        legend = element("span", "marked", class_="learn")
+        yield element(
+            "p", "The first rows as the model sees them; ", legend, " is what it learns to say.", class_="dim"
+        )
+    for sample in samples:
+        yield _row(sample)
+
+
+def _row(sample: dict[str, Any]) -> Html:
+    parts = [element("span", span["text"], class_="learn" if span["learned"] else None) for span in sample["spans"]]
+    if "rejected" in sample:
+        parts += [element("b", "\nrejected: ", class_="dim"), element("span", sample["rejected"])]
+    return element("div", *parts, class_="tokens")

@@ -60,6 +60,6 @@ def number(value: float | int | None) -> str:
     return f"{value:.4g}"
 
 
-def share(part: float, whole: float) -> str:
-    """A part of a whole in per cent."""
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+def percent(share: float) -> str:
+    """A share between 0 and 1 in per cent, one digit behind the point."""
+    return f"{100 * share:.1f} %"

@@ -21,7 +21,8 @@ th { font-weight: 600; color: var(--dim); white-space: nowrap; }
 code, pre, .tokens { font: .85rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 pre, .tokens { background: var(--soft); padding: .7rem .8rem; overflow-x: auto; border-radius: 4px; margin: .4rem 0; }
 .tokens, .said { white-space: pre-wrap; overflow-wrap: anywhere; } .said { min-width: 6rem; }
-.tokens span { border-right: 1px solid var(--line); } .tokens .learn { background: var(--learn); }
+.learn { background: var(--learn); color: var(--fg); border-radius: 2px; }
+.tokens { max-height: 22rem; overflow-y: auto; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem 1.6rem; }
 figure { margin: 0; } figcaption { display: flex; flex-wrap: wrap; gap: .2rem .9rem; font-size: .92rem; }
 svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
