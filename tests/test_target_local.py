@@ -51,12 +51,18 @@ for folder in job["inputs"].values():
 if (here / "fail").exists() and (here / "fail").read_text() == job["name"]:
     sys.exit(7)
 if (here / "hang").exists() and (here / "hang").read_text() == job["name"]:
-    def stop(number, frame):
-        (here / "stopped").write_text(signal.Signals(number).name)
-        sys.exit(130)
-    signal.signal(signal.SIGTERM, stop)
+    stopped = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stopped.append(signal.Signals(number).name))
     (here / "hanging").touch()
-    time.sleep(30)
+    while not stopped:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    (here / "stopped").write_text(" ".join(stopped))
+    sys.exit(130)
+if (here / "slow").exists() and (here / "slow").read_text() == job["name"]:
+    (here / "hanging").touch()
+    time.sleep(0.3)
 if "--machine_rank" in words:
     (here / f"met-{{rank}}").touch()
     while not ((here / "met-0").exists() and (here / "met-1").exists()):
@@ -88,6 +94,7 @@ class Call:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def __call__(self, **variables: str) -> tuple[int, str]:
@@ -156,13 +163,21 @@ def test_a_stage_that_fails_ends_the_script_and_the_next_call_goes_on_from_it(co
     assert [name for name, _ in run.done] == [*names[:3], *names[2:]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_reaches_the_stage_once_and_nothing_more_is_started(compiled, number):
+def _to_the_script(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+
+
+def _from_the_terminal(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("send", [_to_the_script, _from_the_terminal])
+def test_a_signal_reaches_the_stage_once_and_nothing_more_is_started(compiled, send):
     run = compiled(SCRATCH)
     (run.here / "hang").write_text("scratch/tokenize")
     process = run.start()
     run.wait_for("hanging")
-    process.send_signal(number)
+    send(process)
     output, _ = process.communicate(timeout=10)
     assert process.returncode == 130
     assert (run.here / "stopped").read_text() == "SIGTERM"
@@ -172,10 +187,14 @@ def test_a_signal_reaches_the_stage_once_and_nothing_more_is_started(compiled, n
 
 def test_two_calls_at_once_do_every_stage_once(compiled):
     run = compiled(SCRATCH)
-    both = [run.start(), run.start()]
-    outputs = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert sorted({name for name, _ in run.done}) == sorted(stage_names(SCRATCH))
+    (run.here / "slow").write_text("scratch/tokenize")
+    first = run.start()
+    run.wait_for("hanging")
+    second = run.start()
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert "scratch/tokenize: another run is at it, waiting" in outputs[1]
+    assert sorted(name for name, _ in run.done) == sorted(stage_names(SCRATCH))
     for address in goldens.plan(SCRATCH).addresses().values():
         assert not Store(run.root / ".llmrecipe").has_leftovers(address)
 

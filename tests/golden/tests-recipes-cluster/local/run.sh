@@ -75,7 +75,12 @@ stage() {
     exec 9>>".llmrecipe/locks/$address.lock"
     if command -v flock >/dev/null && ! flock --nonblock 9; then
       echo "$name: another run is at it, waiting"
-      attend flock 9 || complete "$address"
+      attend flock 9 || true
+    fi
+    if complete "$address"; then
+      echo "$name: complete"
+      exec 9>&-
+      return
     fi
   fi
   echo "$name: start"
