@@ -184,6 +184,7 @@ def test_the_stage_dies_with_a_killed_run_and_the_next_run_completes_it(tmp_path
     planned = stuck(tmp_path)
     with begin(tmp_path, planned) as process:
         stage = worker(tmp_path)
+        assert Path(f"/proc/{stage}/fd/0").readlink().suffix == ".lock"  # Nobody comes in before it is dead.
         process.kill()
         assert gone(stage)
     (tmp_path / "rows.jsonl").unlink()
