@@ -122,7 +122,7 @@ def fields_json(schema: Schema) -> str:
             found.setdefault(path, []).append(entry | ({"kinds": [kind]} if kind else {}))
         elif kind and kind not in same["kinds"]:
             same["kinds"].append(kind)
-    return "{\n" + ",\n".join(f"  {json.dumps(path)}: {json.dumps(found[path])}" for path in sorted(found)) + "\n}\n"
+    return "{\n" + ",\n".join(f"  {json.dumps(path)}: {json.dumps(found[path])}" for path in found) + "\n}\n"
 
 
 def _meaning(entry: Schema) -> Schema:

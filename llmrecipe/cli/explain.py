@@ -112,7 +112,9 @@ def _lines(entry: Entry) -> Iterator[str]:
 
 
 def _key(path: str, entries: list[Entry], width: int) -> str:
-    summary = str(entries[0]["description"]).partition("\n")[0]
+    description = str(entries[0]["description"])
+    kinds = re.findall(r"^- `(\w+)`:", description, re.MULTILINE)
+    summary = f"One of {', '.join(kinds)}." if description.startswith("- ") else description.partition("\n")[0]
     return f"  {path.rpartition('.')[2]:{width}}  {summary}".rstrip()
 
 

@@ -1,0 +1,144 @@
+"""The tables against the libraries that are installed, and what they promise to those who read them."""
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+
+from llmrecipe import facts
+from llmrecipe.methods import METHODS
+from llmrecipe.vocabulary import Architecture
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import generate_facts
+
+CONFIGS = generate_facts.CONFIGS
+
+
+def test_the_table_of_trainer_fields_is_that_of_the_installed_libraries() -> None:
+    written = (Path(facts.__file__).parent / "trainers.json").read_text("utf-8")
+    assert written == generate_facts.trainers()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_of_a_configuration_class_is_there_and_accepts_its_default(config: str) -> None:
+    module, _, name = config.partition(":")
+    installed = {
+        field.name for field in dataclasses.fields(getattr(importlib.import_module(module), name)) if field.init
+    }
+    fields = facts.trainer_fields(config)
+    assert set(fields) == installed
+    assert [name for name, field in fields.items() if not field.accepts(field.default)] == []
+
+
+def test_the_table_holds_the_class_of_every_method() -> None:
+    assert {method.config for method in METHODS} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
+def test_every_option_of_a_method_is_a_field_of_its_configuration_class(method: type) -> None:
+    kind = method.model_fields["kind"].annotation.__args__[0]
+    options = method(kind=kind).options()
+    fields = facts.trainer_fields(method.config)
+    assert set(options) <= set(fields)
+    assert [name for name, value in options.items() if not fields[name].accepts(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "accepted"),
+    [
+        ("float", 1, True),
+        ("float", "1", False),
+        ("float", True, False),
+        ("int", 1.0, False),
+        ("int | None", None, True),
+        ("int", None, False),
+        ("bool", 1, False),
+        ("bool | str", "auto", True),
+        ("dict | str | None", {"a": 1}, True),
+        ("list", "a", False),
+    ],
+)
+def test_a_trainer_field_accepts_exactly_its_types(type_: str, value: object, accepted: bool) -> None:
+    assert facts.TrainerField(type_, None).accepts(value) is accepted
+
+
+def test_a_trainer_field_with_names_accepts_these_names_only() -> None:
+    field = facts.trainer_fields("trl:SFTConfig")["save_strategy"]
+    assert field.accepts("steps")
+    assert not field.accepts("sometimes")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("max_model_len", 4096, True),
+        ("max_model_len", "4096", False),
+        ("enforce_eager", True, True),
+        ("enforce_eager", "true", False),
+        ("cpu_offload_gb", 4, True),
+        ("performance_mode", "throughput", True),
+        ("performance_mode", "fast", False),
+        ("max_lora_rank", 64, True),
+        ("max_lora_rank", 65, False),
+        ("speculative_config", {"method": "ngram"}, True),
+        ("speculative_config", 3, False),
+        ("allowed_media_domains", ["a", "b"], True),
+        ("allowed_media_domains", {"a": 1}, False),
+    ],
+)
+def test_an_option_of_vllm_accepts_what_its_flag_takes(name: str, value: object, accepted: bool) -> None:
+    assert facts.vllm_options()[name].accepts(value) is accepted
+
+
+def test_options_of_vllm_have_flags_of_their_own_and_accept_their_defaults() -> None:
+    options = facts.vllm_options()
+    flags = [flag for option in options.values() for flag in (option.flag, option.negative) if flag]
+    assert len(flags) == len(set(flags))
+    assert all(option.flag == "--" + name.replace("_", "-") for name, option in options.items())
+    assert [n for n, o in options.items() if o.default is not None and not o.accepts(o.default)] == []
+    assert all(option.negative is None or option.kind == "bool" for option in options.values())
+
+
+@pytest.mark.parametrize("name", sorted(facts.families()))
+def test_a_family_is_said_in_fields_that_its_configuration_class_has(name: str) -> None:
+    family = facts.families()[name]
+    config = getattr(transformers, family.config)
+    known = {field.name for field in dataclasses.fields(config)} | {"rope_theta"}
+    assert config.model_type == name
+    assert set(family.fields) <= set(Architecture.model_fields) - {"family"}
+    assert set(family.fields.values()) | set(family.constants) <= known
+    assert hasattr(transformers, family.model)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in facts.families().items() if "rope_theta" in each.fields))
+def test_the_base_of_rotary_positions_reaches_the_configuration(name: str) -> None:
+    family = facts.families()[name]
+    config = getattr(transformers, family.config)(**{family.fields["rope_theta"]: 12345.0}, **family.constants)
+    assert "12345.0" in json.dumps(config.rope_parameters)
+
+
+def test_every_family_of_the_language_is_in_the_table() -> None:
+    assert set(facts.families()) == set(Architecture.model_fields["family"].annotation.__args__)  # type: ignore[union-attr]
+    assert {model.family for model in facts.models().values()} <= set(facts.families())
+
+
+def test_presets_without_bfloat16_are_those_before_ampere() -> None:
+    gpus = {name: preset for name, preset in facts.accelerators().items() if preset.compute_capability is not None}
+    assert {n for n, p in gpus.items() if not p.bfloat16} == {
+        n for n, p in gpus.items() if float(p.compute_capability or 0) < 8
+    }
+    assert all(preset.resource == "nvidia.com/gpu" and preset.products for preset in gpus.values())
+    assert facts.accelerators()["cpu"].resource is None
+
+
+def test_no_table_is_read_before_it_is_asked_for() -> None:
+    code = "import llmrecipe.facts as f; print(f._table.cache_info().currsize)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
