@@ -8,7 +8,9 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -33,13 +35,18 @@ def conversations(values: Sequence[list[dict[str, str]]]) -> pa.Array:
     return pa.Array.from_buffers(MESSAGES, len(values), [None, _offsets(values)], children=[struct])
 
 
-def integer_lists(values: Sequence[Sequence[int]]) -> pa.Array:
-    """Array of lists of int32 [n, any length]; positions as int32, so less than 2 billion integers in all."""
-    numbers = array("i")
-    for value in values:
-        numbers.extend(value)
-    flat = pa.Array.from_buffers(pa.int32(), len(numbers), [None, pa.py_buffer(numbers)])
-    return pa.Array.from_buffers(pa.list_(pa.int32()), len(values), [None, _offsets(values)], children=[flat])
+def integer_lists(flat: "array[int] | NDArray[np.int32]", lengths: Iterable[int]) -> pa.Array:
+    """Array of lists of int32 [n, any length].
+
+    Args:
+        flat: all lists laid end to end, less than 2 billion integers of 4 bytes.
+        lengths: of each list [n].
+    """
+    offsets = array("i", accumulate(lengths, initial=0))
+    values = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
+    return pa.Array.from_buffers(
+        pa.list_(pa.int32()), len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[values]
+    )
 
 
 def _offsets(values: Iterable[Sequence[object]]) -> pa.Buffer:

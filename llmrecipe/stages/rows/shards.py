@@ -106,6 +106,11 @@ def groups(path: Path) -> Iterator[pa.Table]:
             yield file.read_row_group(number)
 
 
+def count_rows(folder: Path) -> int:
+    """Rows of all shards of a folder."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+
+
 def read_tables(folder: Path) -> Iterator[pa.Table]:
     """The groups of rows of all shards of a folder in their order; none when the folder is not there."""
     for path in sorted(folder.glob("*.parquet")):
