@@ -12,6 +12,9 @@ from llmrecipe.source import Problem, Source, SourceError, Span, load
 MAX_EXTENDED = 32  # files in one `extends`, and files that extend each other
 
 
+_FATAL = ("unreadable-file", "invalid-yaml", "document-too-large", "empty-document")
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file that was read."""
@@ -25,6 +28,11 @@ class File:
     def key(self) -> str:
         """The same for every spelling of the path."""
         return os.path.abspath(self.path)  # noqa: PTH100  `Path.absolute` keeps `..`
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its documents could be read."""
+        return not any(problem.name in _FATAL for problem in self.problems)
 
     @property
     def names(self) -> list[str]:
@@ -101,7 +109,7 @@ class Files:
         chosen = [index for index, source in enumerate(base.sources) if not name or _is(source, name)]
         place = (base.key, chosen[0] if chosen else -1)
         if len(chosen) != 1:
-            problems = problems or [_ambiguous(base, name, reference, span)]
+            problems += [_ambiguous(base, name, reference, span)] if base.complete else []
         elif place in chain:
             problems.append(self._cycle(chain[chain.index(place) :], place, span))
         else:

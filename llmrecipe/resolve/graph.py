@@ -67,7 +67,7 @@ class Graph:
         if name is None:
             return places
         chosen = [place for place in places if _name(self.files.extended(file, place[1]).source) == name]
-        if not chosen and not file.problems:
+        if not chosen and file.complete:
             start = Span(file.path, 1, 1, 1, 1)
             message = f"`{file.path}` has no document named `{name}`"
             self.problems.append(document_error("unknown-recipe", message, start, _names_of(file, name)))
@@ -134,11 +134,10 @@ class Graph:
         written = node.source.file if span.file == OVERRIDE else span.file
         path, _, name = reference.rpartition("#")
         file = self.files.read(beside(written, path) if path else written)
-        problems = list(problems_of(file, span))
-        self.problems += problems
+        self.problems += problems_of(file, span)
         nodes = [self._node(file, (file.key, index)) for index in range(len(file.sources))]
         found = [candidate for candidate in nodes if candidate.name == name]
-        if not found and not problems:
+        if not found and file.complete:
             where = f"`{file.path}`" if path else "this file"
             message = f"{where} has no document named `{name}`"
             self.problems.append(document_error("unknown-recipe", message, span, _names_of(file, name)))

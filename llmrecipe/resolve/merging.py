@@ -59,7 +59,8 @@ class _Merged:
         merged: dict[str, Any] = {}
         for key in base.data:
             if key in top.data:
-                self.keys[(*path, key)] = outer.source.keys[(*outer.path, key)]
+                named = outer if isinstance(base.data[key], dict) and isinstance(top.data[key], dict) else top
+                self.keys[(*path, key)] = named.source.keys[(*named.path, key)]
                 merged[key] = self.combine(base.child(key), top.child(key), (*path, key))
             else:
                 merged[key] = self.copy_entry(base, key, path)
