@@ -1,5 +1,6 @@
 """Every rule by its own two examples; what lint does around rules; and that no valid recipe makes a rule raise."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import llmrecipe
 from llmrecipe.document import Document
 from llmrecipe.lint import RULES, lint
+from llmrecipe.lint.evaluation import METRICS
 from llmrecipe.methods import METHODS
 from llmrecipe.recipe import Recipe
 from llmrecipe.resolve import resolve
@@ -186,6 +189,17 @@ method: {kind: sft}
 """
     found = lint(documents(folder, text, locked=False))
     assert [(d.code, d.severity, d.span.line) for d in found] == [("LR701", "warning", 3), ("LR701", "warning", 4)]
+
+
+def test_the_metrics_that_gates_may_name_are_those_that_the_stage_returns() -> None:
+    text = (Path(llmrecipe.__file__).parent / "stages/evaluate.py").read_text("utf-8")
+    for kind, metrics in METRICS.items():
+        function = next(
+            node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == f"_{kind}"
+        )
+        returned = next(node.value for node in reversed(function.body) if isinstance(node, ast.Return))
+        keys = {key.value for node in ast.walk(returned or function) if isinstance(node, ast.Dict) for key in node.keys}
+        assert set(metrics) == keys
 
 
 @pytest.mark.parametrize(
