@@ -1,5 +1,6 @@
 """The manual pages of all codes."""
 
+from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.printers import Page
@@ -7,5 +8,5 @@ from llmrecipe.printers import Page
 
 def pages() -> dict[str, Page]:
     """Code -> its page, for document errors and rules."""
-    errors = {error.code: Page(error.name, error.page) for error in DOCUMENT_ERRORS}
+    errors = {error.code: Page(error.name, error.page) for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     return errors | {code: Page(rule.name, rule.page) for code, rule in RULES.items()}
