@@ -73,8 +73,6 @@ STALE = [
 
 @pytest.mark.parametrize(("file", "text", "line", "message"), STALE, ids=[row[0] for row in STALE])
 def test_whatever_changed_since_the_lock_is_named_at_its_line(documents, write, tmp_path, file, text, line, message):
-    documents, write, tmp_path, file, text, code, line, message
-):
     known = pin(documents, tmp_path, commit=commit)
     write(file, text)
     with pytest.raises(RecipeError) as error:
