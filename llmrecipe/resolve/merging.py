@@ -5,7 +5,6 @@ from typing import Any
 
 from llmrecipe.source import Path, Source, Span
 
-
 OVERRIDE = "--set"
 """What spans of overrides have as their file. Its text is all overrides, one after the other, each on its own line."""
 
