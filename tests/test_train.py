@@ -255,6 +255,7 @@ def test_a_model_from_scratch_has_the_tokens_of_its_tokenizer(at: Callable[..., 
     ]  # fmt: skip
 
 
+HUB = HubModel(kind="hub", repo="a/b", revision=None)
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "another number of processes": ({"world_size": 2}, {}, "planned for 2 processes, and 1 run"),
     "no rows": ({}, {"rows": 0}, "0 training rows"),
@@ -263,9 +264,8 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "an unknown option": ({"arguments": {"learning_rat": 1.0}}, {}, "learning_rat"),
     "a module that is not there": ({"adapter": LoRA(kind="lora", target_modules=["nothing"])}, {}, "nothing"),
-    "code without permission": ({"model": HubModel(kind="hub", repo="a/b", revision=None), "trust_remote_code": True}, {},
-                                "lets Python code that comes with a/b run"),
-    "a Hub that cannot be reached": ({"model": HubModel(kind="hub", repo="a/b", revision=None)}, {}, "`a/b` cannot be loaded"),
+    "code without permission": ({"model": HUB, "trust_remote_code": True}, {}, "Python code that comes with a/b run"),
+    "a Hub that cannot be reached": ({"model": HUB}, {}, "`a/b` cannot be loaded"),
     "an impossible architecture": (
         {"model": NewModel(kind="new", architecture=small.architecture(head_dim=7))}, {}, "cannot be built",
     ),
@@ -312,8 +312,8 @@ def test_two_processes_train_the_same_model_as_one_with_twice_the_batch(
         "import os, sys\nfrom pathlib import Path\nfrom llmrecipe.plan import Train\n"
         "from llmrecipe.stages import train\nfrom llmrecipe.stages.place import Place\n"
         "folder, data, tokenizer = map(Path, sys.argv[2:])\n"
-        "place = Place(inputs={'dataset': data, 'tokenizer': tokenizer}, output=folder / 'output', work=folder / 'work',\n"
-        "    root=folder, rank=int(os.environ['RANK']), world_size=int(os.environ['WORLD_SIZE']))\n"
+        "place = Place(inputs={'dataset': data, 'tokenizer': tokenizer}, output=folder / 'output',\n"
+        "    work=folder / 'work', root=folder, rank=int(os.environ['RANK']), world_size=int(os.environ['WORLD_SIZE']))\n"
         "train.run(Train.model_validate_json(Path(sys.argv[1]).read_bytes()), place)\n",
         encoding="utf-8",
     )

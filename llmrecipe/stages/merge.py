@@ -28,7 +28,12 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     base = loading.pretrained(spec.model, place, "float32", "sdpa", spec.trust_remote_code)
     adapted = loading.with_adapter(base, adapter).eval()
     before = probe(adapted)
-    merged = adapted.merge_and_unload(safe_merge=True).eval()
+    try:
+        merged = adapted.merge_and_unload(safe_merge=True).eval()
+    except ValueError as error:
+        raise StageError(
+            f"the adapter cannot be merged: {error}", "train it again with a lower learning rate"
+        ) from error
     after = probe(merged)
     difference = (before - after).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, before.abs().max().item()):
@@ -36,8 +41,8 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
             f"the merged model differs from the adapter on its base by {difference:.3g} in its logits",
             "set `export.merge: false` to export the adapter alone",
         )
-    _untie(merged)
-    merged = merged.to(dtype)
+    for weight in merged.parameters():  # `.to` would round the frequencies of the positions, too.
+        weight.data = weight.data.to(dtype)
     folder = place.output / "model"
     with checkpoints.writing("the merged model", folder):
         merged.save_pretrained(folder)
@@ -53,13 +58,6 @@ def probe(model: Any) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
     return logits
-
-
-def _untie(model: Any) -> None:
-    """Say so when training has parted embeddings and head that were one tensor in the base."""
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is not model.get_input_embeddings().weight:
-        model.config.get_text_config().tie_word_embeddings = False
 
 
 def _check_stored(model: Any, folder: Path) -> None:
