@@ -91,8 +91,8 @@ def _remote(url: str) -> AbstractContextManager[IO[bytes]]:
 
 def _jsonl(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
     for number, line in enumerate(stream, start=1):
-        text = line.removeprefix(BOM) if number == 1 else line
-        if text.isspace() or not text:
+        text = (line.removeprefix(BOM) if number == 1 else line).strip()
+        if not text:
             continue
         where = f"{path}:{number}"
         try:
@@ -129,24 +129,24 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 
 def _csv(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
     delimiter = "\t" if _suffix(path) == ".tsv" else ","
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        where = f"{path}:{reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise StageError(f"{where}: the row cannot be read: {error}", "check its quotes") from None
-        if cells is None:
-            return
-        if header is None:
-            header = cells
-        elif cells and len(cells) != len(header):
-            message = f"{where}: the row has {len(cells)} fields, the header has {len(header)}"
-            raise StageError(message, f"put quotes around fields that hold {delimiter!r} or line ends")
-        elif cells:
-            yield where, dict(zip(header, cells))
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        header: list[str] = []
+        while True:
+            where = f"{path}:{reader.line_num + 1}"
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                raise StageError(f"{where}: the row cannot be read: {error}", "check its quotes") from None
+            if cells is None:
+                return
+            if not header:
+                header = cells
+            elif cells and len(cells) != len(header):
+                message = f"{where}: the row has {len(cells)} fields, the header has {len(header)}"
+                raise StageError(message, f"put quotes around fields that hold {delimiter!r} or line ends")
+            elif cells:
+                yield where, dict(zip(header, cells))
 
 
 def _txt(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
