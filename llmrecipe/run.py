@@ -160,7 +160,9 @@ class _Run:
         work.mkdir(exist_ok=True)
         was = before(work, log)
         running = self._waiting(stage).model_copy(update={"status": "running", "log": self._folder.relative(log)})
+        self._done[stage.name] = running
         self._watcher.changed(running)
+        self._folder.write(self._summary("running"))
         if self._leader is not None and stage.launcher == "accelerate":
             code = self._lead(stage, self._leader, log, lock)
         else:

@@ -180,6 +180,29 @@ def test_a_run_that_is_told_to_stop_ends_its_stage_and_goes_on_later(tmp_path, n
     assert execute(tmp_path, planned).status == "complete"
 
 
+def test_a_second_control_c_does_not_wait_for_the_stage(tmp_path):
+    with begin(tmp_path, stuck(tmp_path)) as process:
+        stage = worker(tmp_path)
+        os.kill(stage, signal.SIGSTOP)  # It cannot answer.
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)  # A launcher around us often doubles the first.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert gone(stage)
+
+
+def test_the_summary_says_what_is_running(tmp_path):
+    with begin(tmp_path, stuck(tmp_path)) as process:
+        worker(tmp_path)
+        summary = Summary.model_validate_json((tmp_path / "runs/summary.json").read_bytes())
+        process.kill()
+    assert summary.status == "running"
+    assert statuses(summary) == ["running", "waiting"]
+
+
 def test_the_stage_dies_with_a_killed_run_and_the_next_run_completes_it(tmp_path):
     planned = stuck(tmp_path)
     with begin(tmp_path, planned) as process:
