@@ -55,18 +55,21 @@ def report(output: Path) -> dict[str, Any]:
     return json.loads((output / "report" / "report.json").read_text(encoding="utf-8"))
 
 
-def train_a_tokenizer(folder: Path, rows: Path, **options: Any) -> Path:
-    """The tokenizer folder."""
-    here = place(folder, rows=rows)
+def tokenizer_spec(**options: Any) -> TrainTokenizer:
     options = {"vocab_size": 320} | options
-    spec = TrainTokenizer(
+    return TrainTokenizer(
         kind="train_tokenizer",
         rows="text",
         chat_template=options.pop("chat_template", CHATML),
         tokenizer=TrainedTokenizer(kind="train", **options),
         max_length=64,
     )
-    train_tokenizer.run(spec, here)
+
+
+def train_a_tokenizer(folder: Path, rows: Path, **options: Any) -> Path:
+    """The tokenizer folder."""
+    here = place(folder, rows=rows)
+    train_tokenizer.run(tokenizer_spec(**options), here)
     return here.output / "tokenizer"
 
 
