@@ -72,7 +72,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
         help_ = f"llmrecipe run {arguments.file}"
         earlier = understood.root / "runs" / understood.plan.name
         if (earlier / "model").is_dir():
-            help_ += f"; or name the model of the last run, of an earlier state of the recipe: {earlier}"
+            help_ += f"; or give {earlier}, whose model is from before the recipe changed"
         raise RunError(f"the model of `{name}` has not been exported yet", help_)
     _check_whole(folder)
     service = next((service for service in understood.plan.services if service.recipe == name), None)
