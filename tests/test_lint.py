@@ -291,7 +291,7 @@ def _recipes() -> Iterator[st.SearchStrategy]:  # type: ignore[type-arg]
     yield _values(schema, schema)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 @given(st.one_of(list(_recipes())))
 def test_no_valid_recipe_makes_a_rule_raise(data: dict) -> None:  # type: ignore[type-arg]
     try:
