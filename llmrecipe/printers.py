@@ -76,7 +76,7 @@ def _block(finding: Diagnostic, files: dict[str, list[str]], color: bool) -> lis
     paint, bold, blue, off = (_SEVERITY[finding.severity], _BOLD, _BLUE, _OFF) if color else ("", "", "", "")
     margin = " " * len(str(span.line))
     lines = [
-        f"{paint}{finding.severity}[{finding.code}]{off}{bold}: {finding.message}{off}",
+        f"{paint}{finding.severity}[{finding.code}]{off}{bold}: {_safe(finding.message)}{off}",
         f"{margin}{blue}-->{off} {span.file}:{span.line}:{span.column}",
     ]
     source = _line(span.file, span.line, files)
@@ -89,7 +89,7 @@ def _block(finding: Diagnostic, files: dict[str, list[str]], color: bool) -> lis
             f"{margin} {blue}|{off} {' ' * before}{paint}{'^' * marked}{off}",
         ]
     if finding.help:
-        lines.append(f"{margin} {blue}={off} {bold}help{off}: {finding.help}")
+        lines.append(f"{margin} {blue}={off} {bold}help{off}: {_safe(finding.help)}")
     return lines
 
 
@@ -123,10 +123,12 @@ def _window(source: str, start: int, end: int) -> tuple[str, int, int]:
 
 
 def _cells(character: str) -> str:
-    """A character as a terminal shows it: nothing that could steer it."""
-    if character == "\t":
-        return _TAB
-    return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+    return _TAB if character == "\t" else _safe(character)
+
+
+def _safe(text: str) -> str:
+    """Text without characters that could steer a terminal."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _width(cell: str) -> int:
@@ -138,7 +140,7 @@ def _width(cell: str) -> int:
 
 def _one_line(finding: Diagnostic) -> str:
     joined = f"{finding.message}; {finding.help}" if finding.help else finding.message
-    return " ".join(joined.split())
+    return _safe(" ".join(joined.split()))
 
 
 def _command(finding: Diagnostic) -> str:

@@ -129,8 +129,8 @@ def _unknown_choice(place: Place, value: object, source: Source) -> Diagnostic:
 
 def _nearest(value: object, allowed: Sequence[object]) -> str:
     names = [str(choice) for choice in allowed]
-    text = str(value)
-    meant = VALUES.get(text.lower(), text.lower())
+    text = shown(value).lower() if isinstance(value, str | bool) else ""
+    meant = VALUES.get(text, text)
     near = [meant] if meant in names else difflib.get_close_matches(text, names, 1)
     return f"did you mean `{near[0]}`?" if near else f"write {listed(allowed)}"
 

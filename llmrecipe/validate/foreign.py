@@ -142,7 +142,7 @@ VALUES: dict[str, str] = {
     **dict.fromkeys(("completion", "prompt-completion"), "prompt_completion"),
     **dict.fromkeys(("dpo", "preferences", "pairwise"), "preference"),
     **dict.fromkeys(("raw", "plain", "txt", "lm"), "text"),
-    **dict.fromkeys(("true", "True"), "bfd"),
+    "true": "bfd",
     **dict.fromkeys(("qwen", "qwen2"), "qwen3"),
     **dict.fromkeys(("llama3", "llama2"), "llama"),
     **dict.fromkeys(("gemma", "gemma3"), "gemma3_text"),

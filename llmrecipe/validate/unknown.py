@@ -32,7 +32,7 @@ def key_help(path: Path, section: type[Section], siblings: Alternatives) -> str:
     homes = [home for home in owners().get(key, []) if home != here]
     known = KEYS.get(key) or KEYS.get(key.lower().replace("-", "_"))
     names = [name for name in section.model_fields if name != "kind"]
-    near = difflib.get_close_matches(key, section.model_fields, 1, 0.75)
+    near = difflib.get_close_matches(key.lower(), section.model_fields, 1, 0.75)
     if known and _home(known) == here:
         return f"did you mean `{known.rpartition('.')[2]}`?"
     if near:
@@ -51,7 +51,7 @@ def _belongs(key: str, homes: Sequence[str]) -> str:
 
 
 def _far(key: str, here: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, owners(), 1, 0.85)
+    near = difflib.get_close_matches(key.lower(), owners(), 1, 0.85)
     if near:
         homes = [home for home in owners()[near[0]] if home != here]
         return f"did you mean {listed([f'{home}.{near[0]}' if home else near[0] for home in homes[:3]])}?"
