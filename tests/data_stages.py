@@ -73,7 +73,7 @@ def train_a_tokenizer(folder: Path, rows: Path, **options: Any) -> Path:
     return here.output / "tokenizer"
 
 
-def tokenize_rows(folder: Path, rows: Path, tokenizer: Path, **options: Any) -> Path:
+def tokenize_rows(folder: Path, prepared: Path, trained: Path, **options: Any) -> Path:
     """The output of a tokenization."""
     given = {
         "rows": "text",
@@ -85,6 +85,6 @@ def tokenize_rows(folder: Path, rows: Path, tokenizer: Path, **options: Any) -> 
         "packing": "none",
         "trust_remote_code": False,
     } | options
-    here = place(folder, rows=rows, tokenizer=tokenizer)
+    here = place(folder, rows=prepared, tokenizer=trained)
     tokenize.run(Tokenize(kind="tokenize", **given), here)
     return here.output

@@ -266,10 +266,10 @@ def test_validation_rows_become_a_dataset_of_their_own(home, tmp_path):
             "drop or correct",
         ),
         (
-            "prompt_completion",
-            {"loss_on": "completion", "max_length": 2},
-            "no train row of 4 has anything to learn",
-            "max_length",
+            "messages",
+            {"loss_on": "assistant", "max_length": 2},
+            "no train row of 4 has anything to learn: 4 no supervised token within max_length",
+            "`training.max_length` (2)",
         ),
     ],
 )
