@@ -31,6 +31,7 @@ training:
 evaluation:
   suites: [{{kind: perplexity}}]
   gates: [{{metric: perplexity/perplexity, max: 20}}]
+hardware: {{accelerator: h100-80gb}}
 serving: {{kind: vllm, max_model_len: 8192}}
 """
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document_errors import document_error
@@ -15,8 +16,7 @@ MAX_EXTENDED = 32  # files in one `extends`, and files that extend each other
 _FATAL = ("unreadable-file", "invalid-yaml", "document-too-large", "empty-document")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A file that was read."""
 
     path: str
@@ -50,8 +50,7 @@ def is_named(source: Source) -> bool:
     return isinstance(source.data, dict) and isinstance(source.data.get("name"), str)
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
+class Extended(NamedTuple):
     """A document with all that it extends, and what is wrong with that."""
 
     source: Source

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document_errors import document_error
@@ -16,8 +16,7 @@ Place = tuple[str, int]
 """A file and the number of a document in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     """A document that is complete: extended and overridden."""
 
     place: Place

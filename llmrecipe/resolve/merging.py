@@ -1,7 +1,7 @@
 """Two documents -> one: mappings merge, everything else is replaced, and every span keeps its file."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrecipe.source import Path, Source, Span
 
@@ -13,8 +13,7 @@ class MissingItemError(ValueError):
     """An override names an item that its list does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """A part of a document."""
 
     source: Source

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from llmrecipe.resolve.merging import OVERRIDE, merge
 from llmrecipe.source import Path, Source, SourceError, Span, parse
@@ -15,8 +15,7 @@ class OverrideError(ValueError):
     """An override cannot be meant as it is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """One argument of `--set`."""
 
     text: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: `("data", "train", 0, "format")`."""
@@ -39,8 +39,7 @@ class Source:
         return self.keys.get(path) or self.at(path)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why a text is no recipe source; `name` is that of a document error."""
 
     name: str

@@ -2,9 +2,8 @@
 
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import Tag
 from pydantic.fields import FieldInfo
@@ -14,8 +13,7 @@ from llmrecipe.schema import Section
 from llmrecipe.source import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Alternative:
+class Alternative(NamedTuple):
     """One type that a value may have."""
 
     type: Any
@@ -42,8 +40,7 @@ class Alternative:
 Alternatives = tuple[Alternative, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an error is, and what could stand there."""
 
     path: Path
