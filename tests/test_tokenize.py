@@ -344,6 +344,11 @@ def test_a_hub_that_cannot_be_reached_is_an_error_that_says_what_to_do(home, tmp
     assert "hf auth login" in error.value.help
 
 
+def test_code_of_a_model_runs_only_when_allowed(home, tmp_path):
+    with pytest.raises(StageError, match="lets Python code that comes with the tokenizer run"):
+        encode(home, tmp_path / "ours", "text", trust_remote_code=True)
+
+
 def test_tokenizing_imports_neither_torch_nor_datasets_nor_pandas(home, tmp_path):
     spec = Tokenize(
         kind="tokenize", rows="messages", objective="causal", tokenizer=None, chat_template=None, loss_on="assistant",

@@ -25,6 +25,11 @@ def load_tokenizer(spec: Tokenize, place: Place) -> Any:
     Raises:
         StageError: it is not there, cannot be reached, or needs code that may not run.
     """
+    if spec.trust_remote_code and not place.allow_code:
+        raise StageError(
+            "`model.trust_remote_code` lets Python code that comes with the tokenizer run on this machine",
+            "read that code, then `llmrecipe run --allow-code`",
+        )
     folder = place.inputs.get("tokenizer") or place.inputs.get("model")
     match spec.tokenizer:
         case None:
