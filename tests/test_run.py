@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,17 @@ def execute(root: Path, planned: Plan, until: str | None = None, out: io.StringI
     return run(planned, Store(root / "store"), options, Lines(out or io.StringIO()))
 
 
-def begin(root: Path, planned: Plan) -> subprocess.Popen[str]:
+@contextmanager
+def begin(root: Path, planned: Plan) -> Iterator[subprocess.Popen[str]]:
     """A run in a process of its own."""
     (root / "plan.json").write_text(planned.model_dump_json())
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", RUN, str(root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def stuck(root: Path) -> Plan:

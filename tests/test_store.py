@@ -1,11 +1,13 @@
 """What must hold of the store: versions, locks, leftovers, and exact words when it cannot be used."""
 
+import fcntl
 import json
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -14,7 +16,7 @@ from llmrecipe.store import Holder, RunError, Store, write
 ADDRESS = "0" * 32
 
 
-class Waited(Exception):
+class Waited(Exception):  # noqa: N818 - it is no error
     pass
 
 
@@ -59,7 +61,7 @@ def test_a_store_of_another_version_is_refused_and_left_alone(store, content, me
 
 def test_a_store_that_cannot_be_written_is_refused_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="the store cannot be written: Not a directory: .*file") as caught:
+    with pytest.raises(RunError, match=r"the store cannot be written: Not a directory: .*file") as caught:
         Store(tmp_path / "file" / "store").create()
     assert "--store DIR" in caught.value.help
 
@@ -71,9 +73,9 @@ def test_a_damaged_artifact_is_named(store):
 
 
 def test_the_second_learns_who_holds_the_lock(store):
-    with store.locked(ADDRESS, refuse), pytest.raises(Waited, match=r"process \d+ on "):
-        with store.locked(ADDRESS, refuse):
-            pass
+    second = store.locked(ADDRESS, refuse)
+    with store.locked(ADDRESS, refuse), pytest.raises(Waited, match=r"process \d+ on "), second:
+        pass
 
 
 def test_the_second_gets_the_lock_when_the_first_lets_go(store):
@@ -111,20 +113,21 @@ def test_the_lock_of_a_complete_stage_leaves_no_file(store):
     assert not list((store.root / "locks").iterdir())
 
 
-def test_who_waited_for_a_lock_that_was_removed_takes_a_new_one(store):
-    """Else two could hold locks of one name: the waiting one of a removed file, a third of a new file."""
-
-    def finish(holder: Holder) -> None:
-        if not store.has(ADDRESS):
-            store.artifact(ADDRESS).mkdir()
-            first.__exit__(None, None, None)
-            third.__enter__()
-        else:
-            raise Waited
-
+def test_a_lock_that_is_removed_while_it_is_taken_is_none(store, monkeypatch):
+    """Else two could hold locks of one name: one of the removed file, another of the new one."""
     first, third = store.locked(ADDRESS, refuse), store.locked(ADDRESS, refuse)
     first.__enter__()
-    with pytest.raises(Waited), store.locked(ADDRESS, finish):
+    flock = fcntl.flock
+
+    def late(file: BinaryIO, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        store.artifact(ADDRESS).mkdir()
+        first.__exit__(None, None, None)
+        third.__enter__()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(Waited), store.locked(ADDRESS, refuse):
         pass
     third.__exit__(None, None, None)
 
