@@ -83,7 +83,8 @@ def _findings(file: str, overrides: Sequence[str]) -> list[Diagnostic]:
     except OverrideError as error:
         raise front.UsageError(str(error)) from None
     documents, wrong = check(sources)
-    return [*problems, *wrong] or lint(documents)
+    errors = sorted([*problems, *wrong], key=lambda one: (one.span.file, one.span.line, one.span.column))
+    return errors or lint(documents)
 
 
 def _formatted(findings: Sequence[Diagnostic], files: int, arguments: argparse.Namespace) -> str:

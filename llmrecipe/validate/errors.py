@@ -90,13 +90,12 @@ def _missing(place: Place, source: Source) -> Diagnostic:
     if key == "kind":
         hint = f"write `kind: {choices(place.expected)[0]}`"
     else:
+        hint = f"add `{key}: {template(place.expected)}`"
         allowed = choices(place.expected) or kinds(place.expected)
-        what = (
-            f", {'one of ' if len(allowed) > 1 else ''}{listed(allowed)}"
-            if allowed
-            else f": {expected(place.expected)}"
-        )
-        hint = f"add `{key}: {template(place.expected)}`{what if not _is_section(place) or allowed else ''}"
+        if len(allowed) > 1:
+            hint += f", one of {listed(allowed)}"
+        elif not allowed and not _is_section(place):
+            hint += f": {expected(place.expected)}"
     message = f"{_subject(tuple(above))} needs `{key}`"
     return document_error("missing-key", message, _section(tuple(above), source), hint)
 
