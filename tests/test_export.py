@@ -15,7 +15,7 @@ from test_merge import adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llmrecipe.plan import Export, HubModel, Record, Spec
-from llmrecipe.stages import export, merge
+from llmrecipe.stages import export, loading, merge
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.vocabulary import Safetensors
 
@@ -89,7 +89,7 @@ def test_the_folder_is_complete_and_loads_in_plain_transformers_with_the_same_lo
         "chat_template.jinja", "README.md", "SHA256SUMS",
     }  # fmt: skip
     loaded = AutoModelForCausalLM.from_pretrained(folder).eval()
-    assert torch.equal(merge.probe(loaded), merge.probe(small.model()))
+    assert torch.equal(loading.probe(loaded), loading.probe(small.model()))
     assert metrics["parameters"] == loaded.num_parameters()
     assert metrics["files"] == len(names) - 1
 
@@ -201,14 +201,14 @@ def test_a_base_that_is_no_id_is_named_without_its_folder(base: str, named: str,
 def test_a_model_that_does_not_come_back_as_it_was_is_not_exported(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = export.probe
+    before = loading.probe
     calls = []
 
     def drifting(model: Any) -> torch.Tensor:
         calls.append(model)
         return before(model) + (1e-6 if len(calls) > 1 else 0)
 
-    monkeypatch.setattr(export, "probe", drifting)
+    monkeypatch.setattr(loading, "probe", drifting)
     with pytest.raises(StageError, match="other logits"):
         export.run(spec(), place)
 

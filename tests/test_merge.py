@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrecipe.plan import Merge
-from llmrecipe.stages import loading, merge
+from llmrecipe.stages import adapters, loading, merge
 from llmrecipe.stages.place import StageError
 
 SPEC = Merge(kind="merge", model=small.INPUT, trust_remote_code=False)
@@ -35,11 +35,11 @@ def test_a_merged_model_gives_the_logits_of_the_adapter_on_its_base(options: dic
     base = small.saved_model(tmp_path / "base")
     place = small.place(tmp_path, model=base, adapter=adapter(base, tmp_path / "adapter", **options))
     metrics = merge.run(SPEC, place)
-    adapted = loading.with_adapter(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter").eval()
+    adapted = adapters.with_adapter(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter").eval()
     merged = AutoModelForCausalLM.from_pretrained(place.output / "model").eval()
     assert metrics["max_logit_difference"] < 1e-4
-    assert (merge.probe(adapted) - merge.probe(merged)).abs().max() < 1e-4
-    assert (merge.probe(small.model()) - merge.probe(merged)).abs().max() > 1e-2
+    assert (loading.probe(adapted) - loading.probe(merged)).abs().max() < 1e-4
+    assert (loading.probe(small.model()) - loading.probe(merged)).abs().max() > 1e-2
     assert metrics["parameters"] == small.model().num_parameters()
     assert not loading.is_adapter(place.output / "model")
     assert AutoTokenizer.from_pretrained(place.output / "model").chat_template == small.tokenizer().chat_template
@@ -50,7 +50,7 @@ def test_the_sum_is_made_in_float32_and_written_in_the_type_of_the_base(tmp_path
     place = small.place(tmp_path, model=tmp_path / "base", adapter=adapter(tmp_path / "base", tmp_path / "adapter"))
     merge.run(SPEC, place)
     merged = AutoModelForCausalLM.from_pretrained(place.output / "model", dtype="auto")
-    exact = loading.with_adapter(
+    exact = adapters.with_adapter(
         AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype="float32"), tmp_path / "adapter"
     )
     for name, weight in exact.merge_and_unload().named_parameters():
@@ -62,9 +62,9 @@ def test_a_head_that_was_trained_apart_from_its_embeddings_survives(tmp_path: Pa
     trained = adapter(base, tmp_path / "adapter", modules_to_save=["lm_head"])
     place = small.place(tmp_path, model=base, adapter=trained)
     merge.run(SPEC, place)
-    adapted = loading.with_adapter(AutoModelForCausalLM.from_pretrained(base), trained).eval()
+    adapted = adapters.with_adapter(AutoModelForCausalLM.from_pretrained(base), trained).eval()
     merged = AutoModelForCausalLM.from_pretrained(place.output / "model").eval()
-    assert (merge.probe(adapted) - merge.probe(merged)).abs().max() < 1e-4
+    assert (loading.probe(adapted) - loading.probe(merged)).abs().max() < 1e-4
 
 
 def test_a_merge_that_changes_the_function_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrecipe.plan import HubModel, InputModel, NewModel, Train
-from llmrecipe.stages import loading, train
+from llmrecipe.stages import adapters, loading, train
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.vocabulary import DoRA, LoRA, Muon
@@ -197,7 +197,7 @@ def test_an_adapter_is_trained_alone_and_saved_with_the_tokenizer(
     metrics = train.run(small.train_spec(method, model=small.INPUT, adapter=adapter), place)
     assert 0 < metrics["trainable_parameters"] < metrics["parameters"] / 2
     assert metrics["parameters"] == small.model().num_parameters() + metrics["trainable_parameters"]
-    adapted = loading.with_adapter(AutoModelForCausalLM.from_pretrained(base), place.output / "model")
+    adapted = adapters.with_adapter(AutoModelForCausalLM.from_pretrained(base), place.output / "model")
     changed = [name for name, p in adapted.named_parameters() if "lora_B" in name and p.abs().max() > 0]
     assert len(changed) == 14
     assert loading.is_adapter(place.output / "model")
@@ -313,7 +313,8 @@ def test_two_processes_train_the_same_model_as_one_with_twice_the_batch(
         "from llmrecipe.stages import train\nfrom llmrecipe.stages.place import Place\n"
         "folder, data, tokenizer = map(Path, sys.argv[2:])\n"
         "place = Place(inputs={'dataset': data, 'tokenizer': tokenizer}, output=folder / 'output',\n"
-        "    work=folder / 'work', root=folder, rank=int(os.environ['RANK']), world_size=int(os.environ['WORLD_SIZE']))\n"
+        "    work=folder / 'work', root=folder,\n"
+        "    rank=int(os.environ['RANK']), world_size=int(os.environ['WORLD_SIZE']))\n"
         "train.run(Train.model_validate_json(Path(sys.argv[1]).read_bytes()), place)\n",
         encoding="utf-8",
     )

@@ -1,5 +1,6 @@
 """The evaluation stage: one suite over one model -> metrics, and for generated answers every one of them."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from llmrecipe.stages import loading
 from llmrecipe.stages.answers import Question, answers, questions
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.scoring import exact_match, f1
-from llmrecipe.trainers.collator import IGNORED, collator_for, rows_at
+from llmrecipe.stages.token_rows import has_rows, read_rows
+from llmrecipe.trainers.collator import IGNORED, collator_for
 
 
 def run(spec: Evaluate, place: Place) -> dict[str, float]:
@@ -27,7 +29,8 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
     """
     model = loading.pretrained(spec.model, place, spec.dtype, spec.attention, spec.trust_remote_code)
     if "adapter" in place.inputs:
-        model = loading.with_adapter(model, place.inputs["adapter"])
+        adapters = importlib.import_module("llmrecipe.stages.adapters")
+        model = adapters.with_adapter(model, place.inputs["adapter"])
     model = model.to(loading.device()).eval()
     with torch.inference_mode():
         match spec.suite:
@@ -40,13 +43,13 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
 
 
 def _perplexity(spec: Evaluate, place: Place, model: Any) -> dict[str, float]:
-    rows = rows_at(place.inputs["dataset"] / "validation")
-    if rows is None:
+    folder = place.inputs["dataset"] / "validation"
+    if not has_rows(folder):
         raise StageError("there are no validation rows to measure perplexity on", "add `data.validation`")
-    rows = rows.with_format("numpy")
-    collate = collator_for(model, spec.attention, packed="seq_lengths" in rows.column_names)
+    rows = read_rows(folder)
+    collate = collator_for(model, spec.attention, packed="seq_lengths" in rows[0])
     # Rows of similar length share a batch, so that little of it is padding.
-    order = sorted(range(len(rows)), key=[len(ids) for ids in rows["input_ids"]].__getitem__)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
     loss, tokens = 0.0, 0
     for start in range(0, len(order), spec.suite.batch_size):
         batch = collate([rows[i] for i in order[start : start + spec.suite.batch_size]])

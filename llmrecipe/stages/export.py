@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from llmrecipe.plan import Export, HubModel, InputModel
 from llmrecipe.stages import checkpoints, loading
 from llmrecipe.stages.lineage import direct_base, lineage
-from llmrecipe.stages.merge import probe
 from llmrecipe.stages.model_card import card
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.stopping import stop_tokens
@@ -55,7 +54,7 @@ def _write_model(spec: Export, place: Place, folder: Path) -> int:
     model.save_pretrained(folder, max_shard_size=written.max_shard_size)
     tokenizer.save_pretrained(folder)
     parameters: int = sum(p.numel() for p in model.parameters())
-    expected = probe(model)
+    expected = loading.probe(model)
     del model  # Only one copy of the weights at a time.
     _check_model(folder, expected, spec.trust_remote_code)
     _check_tokenizer(folder, tokenizer, spec.trust_remote_code)
@@ -78,7 +77,7 @@ def _check_model(folder: Path, expected: torch.Tensor, trust_remote_code: bool) 
     stored = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", attn_implementation="sdpa", trust_remote_code=trust_remote_code
     ).eval()
-    if not torch.equal(probe(stored), expected):
+    if not torch.equal(loading.probe(stored), expected):
         raise StageError(
             "the exported model gives other logits than the model in memory", "this should not happen: please report it"
         )

@@ -1,4 +1,4 @@
-"""Models and tokenizers in memory: from scratch, from the Hub, from a folder, with or without an adapter."""
+"""Models and tokenizers in memory: from scratch, from the Hub, from a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -39,7 +38,7 @@ def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype:
         return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
     except (ValueError, TypeError, ImportError, StrictDataclassError) as error:
         raise StageError(
-            f"a model of the family `{architecture.family}` cannot be built: {_reason(error)}",
+            f"a model of the family `{architecture.family}` cannot be built: {reason(error)}",
             "change the numbers of `model.base.architecture`, or `model.attention`",
         ) from error
 
@@ -145,24 +144,18 @@ def tokenizer_at(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(folder))
 
 
-def with_adapter(model: Any, adapter: Path) -> Any:
-    """The model with an adapter on it.
-
-    Raises:
-        StageError: the adapter does not fit the model.
-    """
-    try:
-        return PeftModel.from_pretrained(model, str(adapter))
-    except (RuntimeError, ValueError) as error:
-        raise StageError(
-            f"the adapter does not fit the base model: {_reason(error)}",
-            "use the base that it was trained on",
-        ) from error
-
-
 def is_adapter(folder: Path) -> bool:
     """Whether a model folder holds an adapter alone."""
     return (folder / "adapter_config.json").is_file()
+
+
+def probe(model: Any) -> torch.Tensor:
+    """Logits [2, 24, vocabulary] of a fixed batch: equal for equal models."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(48, device=model.device) * 7919 % vocabulary).view(2, 24)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
 
 
 def allow(trust_remote_code: bool, origin: ModelOrigin, place: Place) -> None:
@@ -186,7 +179,7 @@ def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StageError(
-            f"`{name}` needs a package: {_reason(error)}", "install it, or set `model.attention: sdpa`"
+            f"`{name}` needs a package: {reason(error)}", "install it, or set `model.attention: sdpa`"
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         if "trust_remote_code" in str(error):
@@ -198,10 +191,10 @@ def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
             )
         else:
             help_ = "the folder must hold config.json, weights and tokenizer as `save_pretrained` writes them"
-        raise StageError(f"`{name}` cannot be loaded: {_reason(error)}", help_) from error
+        raise StageError(f"`{name}` cannot be loaded: {reason(error)}", help_) from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what went wrong; configuration classes wrap it."""
     cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
     return str(cause).strip().partition("\n")[0]

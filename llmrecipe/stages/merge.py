@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llmrecipe.plan import Merge
-from llmrecipe.stages import checkpoints, loading
+from llmrecipe.stages import adapters, checkpoints, loading
 from llmrecipe.stages.place import Place, StageError
 
 TOLERANCE = 1e-4
@@ -26,15 +26,15 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     adapter = place.inputs["adapter"]
     dtype = loading.stored_dtype(spec.model, place, spec.trust_remote_code)
     base = loading.pretrained(spec.model, place, "float32", "sdpa", spec.trust_remote_code)
-    adapted = loading.with_adapter(base, adapter).eval()
-    before = probe(adapted)
+    adapted = adapters.with_adapter(base, adapter).eval()
+    before = loading.probe(adapted)
     try:
         merged = adapted.merge_and_unload(safe_merge=True).eval()
     except ValueError as error:
         raise StageError(
             f"the adapter cannot be merged: {error}", "train it again with a lower learning rate"
         ) from error
-    after = probe(merged)
+    after = loading.probe(merged)
     difference = (before - after).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, before.abs().max().item()):
         raise StageError(
@@ -51,18 +51,9 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     return {"max_logit_difference": difference, "parameters": float(sum(p.numel() for p in merged.parameters()))}
 
 
-def probe(model: Any) -> torch.Tensor:
-    """Logits [2, 24, vocabulary] of a fixed batch."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids = (torch.arange(48, device=model.device) * 7919 % vocabulary).view(2, 24)
-    with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
-    return logits
-
-
 def _check_stored(model: Any, folder: Path) -> None:
     stored = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
-    if not torch.equal(probe(stored), probe(model)):
+    if not torch.equal(loading.probe(stored), loading.probe(model)):
         raise StageError(
             "the merged model gives other logits when it is loaded back from what was written",
             "set `export.merge: false` to export the adapter alone",

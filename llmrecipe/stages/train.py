@@ -11,17 +11,16 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import set_seed
+from datasets import Dataset, load_from_disk
 
 from llmrecipe.plan import NewModel, Train
-from llmrecipe.stages import checkpoints, loading
+from llmrecipe.stages import adapters, checkpoints, loading
 from llmrecipe.stages.place import Interrupted, Place, StageError
+from llmrecipe.stages.token_rows import has_rows
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
-from llmrecipe.trainers.collator import CausalCollator, collator_for, rows_at
+from llmrecipe.trainers.collator import CausalCollator, collator_for
 from llmrecipe.trainers.staged import staged
-from llmrecipe.vocabulary import DoRA, Full, LoRA
+from llmrecipe.vocabulary import Full
 
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths")
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -73,9 +72,9 @@ def run(spec: Train, place: Place) -> dict[str, float]:
 
 def _dataset(folder: Path) -> Dataset | None:
     """Rows with the columns that the trainer reads; None without rows."""
-    dataset = rows_at(folder)
-    if dataset is None:
+    if not has_rows(folder):
         return None
+    dataset = load_from_disk(str(folder))
     preference = PREFERENCE_COLUMNS[0] in dataset.column_names
     columns = [c for c in (PREFERENCE_COLUMNS if preference else CAUSAL_COLUMNS) if c in dataset.column_names]
     dataset = dataset.select_columns(columns)
@@ -135,10 +134,9 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
         options["data_collator"] = _collator(spec, model, options["processing_class"])
     if not isinstance(spec.adapter, Full):
         if "peft_config" in known:
-            options["peft_config"] = _lora(spec.adapter)
+            options["peft_config"] = adapters.configuration(spec.adapter)
         else:
-            set_seed(spec.seed)
-            model = _adapted(model, spec.adapter)
+            model = adapters.with_new_adapter(model, spec.adapter, spec.seed)
     elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
@@ -154,22 +152,6 @@ def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator:
     # What stands in padding does not matter: nothing sees it.
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     return collator_for(model, spec.attention, spec.packed, pad)
-
-
-def _lora(adapter: LoRA | DoRA) -> LoraConfig:
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        use_dora=isinstance(adapter, DoRA),
-        **adapter.model_dump(exclude={"kind", "modules_to_save"}),
-        modules_to_save=adapter.modules_to_save or None,
-    )
-
-
-def _adapted(model: Any, adapter: LoRA | DoRA) -> Any:
-    try:
-        return get_peft_model(model, _lora(adapter))
-    except ValueError as error:
-        raise StageError(f"the adapter does not fit the model: {error}", "change `model.adapter`") from error
 
 
 def _train(trainer: Any, log: TrainingLog) -> None:
@@ -214,9 +196,8 @@ def _metrics(trainer: Any) -> dict[str, float]:
         "parameters": float(sum(p.numel() for p in trainer.model.parameters())),
         "trainable_parameters": float(sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)),
     }
-    if evaluated := [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]:
-        metrics["eval_loss"] = evaluated[-1]
-    return metrics
+    evaluated = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+    return {"eval_loss": evaluated[-1], **metrics} if evaluated else metrics
 
 
 def _import(path: str) -> Any:

@@ -1,14 +1,11 @@
 """Rows of token ids -> one batch, in which packed documents do not see each other."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from datasets import Dataset, load_from_disk
 
 from llmrecipe.stages.place import StageError
 
@@ -72,13 +69,6 @@ class CausalCollator:
         if not self.additive_mask:
             return seen
         return torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
-
-
-def rows_at(folder: Path) -> Dataset | None:
-    """The rows that tokenization left in a folder; None when there are none."""
-    if not folder.is_dir() or not json.loads((folder / "state.json").read_bytes())["_data_files"]:
-        return None
-    return load_from_disk(str(folder))
 
 
 def _padded(rows: Sequence[np.ndarray[Any, Any]], filling: int) -> torch.Tensor:
