@@ -40,6 +40,7 @@ def shipped(file: Path) -> list[dict[str, Any]]:
     return [source.data for source in load(str(file))]
 
 
+@pytest.mark.slow
 def test_everything_that_is_made_is_fresh() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
