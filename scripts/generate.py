@@ -20,6 +20,7 @@ def outputs() -> dict[str, str]:
     recipe = generate_schema.recipe_schema()
     return {
         "schemas/recipe.json": _json(generate_schema.editor_schema()),
+        "llmrecipe/templates/recipe.schema.json": _json(generate_schema.editor_schema()),  # `llmrecipe init` copies it
         "schemas/plan.json": _json(generate_schema.plan_schema()),
         "docs/reference/recipe.md": generate_reference.recipe_page(recipe),
         "docs/reference/methods.md": generate_reference.methods_page(recipe),
