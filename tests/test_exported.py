@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from llmrecipe.cli import front, main
+from llmrecipe.cli import main, planning
 from llmrecipe.cli.exported import add_model, exported, require
 from llmrecipe.store import RunError, Store
 
@@ -43,7 +43,7 @@ def parsed(*words):
 
 def export(recipe, name):
     """Put an artifact where the export of a recipe of the file belongs."""
-    plan = front.understand(parsed(recipe)).plan
+    plan = planning.understand(parsed(recipe)).plan
     folder = Store(recipe.parent / ".llmrecipe").artifact(plan.addresses()[f"{name}/export"]) / "model"
     folder.mkdir(parents=True)
     return folder

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(f"llmrecipe.cli.{command}").run(arguments)
     except RecipeError as error:
-        front.show(error.diagnostics)
+        front.show(error.diagnostics, vars(arguments).get("overrides", ()))
         return FINDINGS
     except front.UsageError as error:
         print(f"llmrecipe {command}: {error}", file=sys.stderr)

@@ -7,8 +7,6 @@ import sys
 from llmrecipe.cli.exported import Exported, add_model, exported, refused, require
 from llmrecipe.store import RunError
 
-HELP = "talk to the exported model in the terminal"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The model, and how it answers."""

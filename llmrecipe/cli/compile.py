@@ -5,14 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from llmrecipe.cli import front
+from llmrecipe.cli import front, planning
 from llmrecipe.cli.compiled_folder import CompiledFolder, Written
 from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.document import Document
 from llmrecipe.lock import lock_file
 from llmrecipe.targets import TARGETS, Files, TargetError
-
-HELP = "files for other machines and engines"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files, or compare them with those that are there."""
-    found = front.understand(arguments)
+    found = planning.understand(arguments)
     if found.warnings:
-        front.show(found.warnings)
+        front.show(found.warnings, arguments.overrides)
     output = Path(arguments.output)
     files = render(found, arguments.target or ["local"], output)
     folder = CompiledFolder(output)
@@ -45,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def render(found: front.Front, targets: list[str], output: Path) -> Files:
+def render(found: planning.Planned, targets: list[str], output: Path) -> Files:
     """The files of all targets.
 
     Raises:
@@ -78,7 +76,7 @@ def _check(folder: CompiledFolder, files: Files) -> int:
     return 1 if lines else 0
 
 
-def _tell(found: front.Front, output: Path, files: Files, written: Written) -> None:
+def _tell(found: planning.Planned, output: Path, files: Files, written: Written) -> None:
     print(f"{output}: {len(files)} files, {len(written.written)} of them changed")
     for name in written.removed:
         print(f"  removed: {name}")

@@ -5,11 +5,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from llmrecipe.cli import front
+from llmrecipe.cli import planning
 from llmrecipe.difference import ABSENT, Change, Side, StageChange, compare, compare_stages
 from llmrecipe.recipe import Recipe
-
-HELP = "what differs in meaning, and which stages that re-runs"
 
 WIDTH = 72
 """Characters of a value that the text shows; JSON has all of it."""
@@ -26,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the differences; 0 unless `--exit-code` was given and there are some."""
     old, new = (
-        front.understand(argparse.Namespace(file=file, overrides=[])) for file in (arguments.old, arguments.new)
+        planning.understand(argparse.Namespace(file=file, overrides=[])) for file in (arguments.old, arguments.new)
     )
     pairs, renamed = _pairs([d.recipe for d in old.documents], [d.recipe for d in new.documents])
     fields = {name: compare(a, b) for name, a, b in pairs}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmrecipe.cli import front
+from llmrecipe.cli import front, planning
 from llmrecipe.plan import Service
 from llmrecipe.store import RunError, Store
 
@@ -60,14 +60,14 @@ def exported(arguments: argparse.Namespace) -> Exported:
     path = Path(arguments.file)
     if path.is_dir():
         return _folder(path)
-    understood = front.understand(arguments)
+    understood = planning.understand(arguments)
     stages = [stage for stage in understood.plan.stages if stage.spec.kind == "export"]
     if not stages:
         raise RunError(f"`{understood.plan.name}` exports nothing", "give a recipe that trains or exports a model")
     stage = stages[-1]
     address = understood.plan.addresses()[stage.name]
     name = stage.name.partition("/")[0]
-    folder = Store(front.store_root(arguments, understood.root)).artifact(address) / "model"
+    folder = Store(planning.store_root(arguments, understood.root)).artifact(address) / "model"
     if not folder.is_dir():
         help_ = f"llmrecipe run {arguments.file}"
         earlier = understood.root / "runs" / understood.plan.name

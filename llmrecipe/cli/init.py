@@ -8,8 +8,6 @@ from llmrecipe.cli import front
 from llmrecipe.cli.exported import refused
 from llmrecipe.store import RunError
 
-HELP = "a new recipe from a template"
-
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "scratch-laptop": ("corpus.txt", "chats.jsonl"),
     "sft-lora": ("chats.jsonl",),

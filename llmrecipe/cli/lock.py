@@ -10,8 +10,6 @@ from llmrecipe.diagnostics import RecipeError
 from llmrecipe.lint import lint
 from llmrecipe.lock import Commit, Lock, dump, lock_file, pin
 
-HELP = "pin revisions, hashes and versions into FILE.lock"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""

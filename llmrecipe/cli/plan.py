@@ -8,29 +8,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from llmrecipe.cli import front
+from llmrecipe.cli import front, planning
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan, Stage, Train
-
-HELP = "stages, what is cached, derived values"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     front.add_recipe(parser)
-    front.add_store(parser)
+    planning.add_store(parser)
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the plan itself")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan of a recipe."""
-    found = front.understand(arguments)
+    found = planning.understand(arguments)
     if arguments.format == "json":
         print(json.dumps(found.plan.model_dump(), indent=2, ensure_ascii=False))
         return 0
     if found.warnings:
-        front.show(found.warnings)
-    _print(found.plan, front.store_root(arguments, found.root), pinned=lock_file(found.file).exists())
+        front.show(found.warnings, arguments.overrides)
+    _print(found.plan, planning.store_root(arguments, found.root), pinned=lock_file(found.file).exists())
     return 0
 
 

@@ -4,12 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from llmrecipe.cli import front
+from llmrecipe.cli import front, planning
 from llmrecipe.cli.exported import refused
 from llmrecipe.report import page, read
 from llmrecipe.store import RunError, Store
-
-HELP = "the run as one HTML page"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +16,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="where the page goes (default: RUN/report.html; - prints it)"
     )
-    front.add_store(parser)
+    planning.add_store(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page of a run, finished or not."""
     try:
         folder = _folder(arguments)
-        text = page(read(folder, Store(front.store_root(arguments, folder.absolute().parent.parent))))
+        text = page(read(folder, Store(planning.store_root(arguments, folder.absolute().parent.parent))))
     except RunError as error:
         return refused(error)
     if arguments.output == "-":
@@ -45,4 +43,4 @@ def _folder(arguments: argparse.Namespace) -> Path:
     if path.is_dir():
         return path
     name = front.documents(arguments.run)[-1].recipe.name
-    return front.runs_root(arguments, front.recipe_file(arguments.run).parent) / name
+    return planning.runs_root(arguments, front.recipe_file(arguments.run).parent) / name

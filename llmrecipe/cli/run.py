@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmrecipe import launch, ranks
-from llmrecipe.cli import front
+from llmrecipe.cli import front, planning
 from llmrecipe.folder import RunFolder
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan
@@ -20,15 +20,13 @@ from llmrecipe.run import run as run_plan
 from llmrecipe.store import RunError, Store
 from llmrecipe.summary import StageSummary, Summary
 
-HELP = "do what is missing; resume what was interrupted"
-
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     front.add_recipe(parser)
-    front.add_store(parser)
+    planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
     parser.add_argument("--allow-code", action="store_true", help="let Python code run that comes with a model")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the summary")
@@ -62,13 +60,13 @@ def _lead(arguments: argparse.Namespace, leader: ranks.Leader) -> int:
 
 
 def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
-    found = front.understand(arguments, None if leader is None else leader.world_size)
+    found = planning.understand(arguments, None if leader is None else leader.world_size)
     if found.warnings:
-        front.show(found.warnings)
+        front.show(found.warnings, arguments.overrides)
     if not lock_file(found.file).exists():
         print("no lock: what is not pinned may change; `llmrecipe lock` pins it", file=sys.stderr)
-    store = Store(front.store_root(arguments, found.root))
-    folder = RunFolder(front.runs_root(arguments, found.root) / found.plan.name)
+    store = Store(planning.store_root(arguments, found.root))
+    folder = RunFolder(planning.runs_root(arguments, found.root) / found.plan.name)
     options = Options(found.root, folder, allow_code=arguments.allow_code, until=arguments.until)
     try:
         with _watching(arguments.format) as watcher:

@@ -26,8 +26,6 @@ from llmrecipe.serve import Server, listener, request, transformers_server, vllm
 from llmrecipe.store import RunError
 from llmrecipe.targets.base import TargetError
 
-HELP = "the exported model on this machine, as an OpenAI-compatible server"
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVER_PACKAGES = ("transformers", "torch", "fastapi", "uvicorn", "openai")
 GRACE = 10.0

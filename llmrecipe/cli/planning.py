@@ -1,0 +1,71 @@
+"""What commands begin with that go beyond the text: documents -> findings -> pins -> a plan."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrecipe.cli import front
+from llmrecipe.diagnostics import Diagnostic, RecipeError
+from llmrecipe.document import Document
+from llmrecipe.lint import lint
+from llmrecipe.lock import Lock, locked, pin
+from llmrecipe.lower import LoweringError, lower
+from llmrecipe.plan import Plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recipe file and what it comes to."""
+
+    file: Path
+    documents: list[Document]
+    warnings: list[Diagnostic]
+    lock: Lock
+    plan: Plan
+
+    @property
+    def root(self) -> Path:
+        """The folder of the recipe, from which relative paths start."""
+        return self.file.parent
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The arguments --store and --runs."""
+    parser.add_argument("--store", metavar="DIR", help="where artifacts live (default: .llmrecipe beside the recipe)")
+    parser.add_argument("--runs", metavar="DIR", help="where runs are gathered (default: runs beside the recipe)")
+
+
+def store_root(arguments: argparse.Namespace, root: Path) -> Path:
+    """The store that the command works on: `--store`, LLMRECIPE_STORE, or `.llmrecipe` beside the recipe."""
+    return Path(arguments.store or os.environ.get("LLMRECIPE_STORE") or root / ".llmrecipe")
+
+
+def runs_root(arguments: argparse.Namespace, root: Path) -> Path:
+    """The folder of runs: `--runs`, or `runs` beside the recipe."""
+    return Path(arguments.runs or root / "runs")
+
+
+def understand(arguments: argparse.Namespace, world_size: int | None = None) -> Planned:
+    """File, overrides and lock -> a plan. Errors of rules are raised, warnings are kept.
+
+    Raises:
+        RecipeError: something in the recipe is wrong, or its lock is stale.
+    """
+    file = front.recipe_file(arguments.file)
+    found = front.documents(arguments.file, arguments.overrides)
+    findings = lint(found)
+    if any(finding.severity == "error" for finding in findings):
+        raise RecipeError(findings)
+    pins = pin(found, file.parent, locked(file))
+    return Planned(file, found, findings, pins, _lower(found, pins, world_size))
+
+
+def _lower(documents: Sequence[Document], lock: Lock, world_size: int | None) -> Plan:
+    try:
+        return lower([document.recipe for document in documents], lock, world_size)
+    except LoweringError as error:
+        source = next(document.source for document in documents if document.recipe.name == error.recipe)
+        span = source.at(error.location)
+        raise RecipeError([Diagnostic("LR490", "batch-does-not-divide", error.message, span, error.help)]) from None
