@@ -48,6 +48,7 @@ CHAT = {
     "training": TRAINING | {"max_steps": 60},
     "evaluation": {"suites": [SUITE], "gates": [{"metric": "sums/f1", "min": 0.0}]},
 }
+SPREAD = {"hardware": {"num_accelerators": 2}, "distributed": {"kind": "ddp"}}
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -166,9 +167,11 @@ def test_killed_at_ten_random_moments_a_pipeline_ends_with_the_weights_of_one_th
     assert_nothing_is_left(killed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_that_is_told_to_stop_saves_and_goes_on_later(tmp_path, number):
-    whole, stopped = pipeline(tmp_path / "whole", BASE), pipeline(tmp_path / "stopped", BASE)
+@pytest.mark.parametrize(
+    ("number", "recipe"), [(signal.SIGINT, BASE), (signal.SIGTERM, BASE | SPREAD)], ids=["one process", "two processes"]
+)
+def test_a_training_that_is_told_to_stop_saves_and_goes_on_later(tmp_path, number, recipe):
+    whole, stopped = pipeline(tmp_path / "whole", recipe), pipeline(tmp_path / "stopped", recipe)
     with attempt(whole, "--until", "train") as run:
         assert run.ends() == 0, run.text
     with attempt(stopped, "--until", "train") as run:
