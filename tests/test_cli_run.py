@@ -88,3 +88,24 @@ def test_ranks_without_a_launcher_are_said(recipe, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     assert main(["run", recipe]) == 1
     assert "no launcher of PyTorch stands behind it" in capsys.readouterr().err
+
+
+def test_a_launcher_that_is_gone_is_said(recipe, capsys, monkeypatch):
+    def gone(*_: object) -> None:
+        raise ConnectionError("the launcher that keeps the ranks together is gone: broken pipe")
+
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("llmrecipe.ranks.connect", lambda variables: None)
+    monkeypatch.setattr("llmrecipe.ranks.follow", gone)
+    assert main(["run", recipe]) == 1
+    assert "error: the launcher that keeps the ranks together is gone" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_said(recipe, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "runs/scratch/summary.json.partial")
+
+    monkeypatch.setattr("llmrecipe.folder.write", full)
+    assert main(["run", recipe, *FEW]) == 1
+    assert "error: No space left on device: runs/scratch/summary.json.partial" in capsys.readouterr().err

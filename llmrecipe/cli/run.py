@@ -43,10 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
             return ranks.follow(board, os.environ)
         return _lead(arguments, ranks.Leader(board, os.environ))
     except RunError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.help is not None:
-            print(f"  = help: {error.help}", file=sys.stderr)
-        return 1
+        return _refuse(error.message, error.help)
+    except BrokenPipeError:
+        raise
+    except ConnectionError as error:
+        return _refuse(str(error), None)
 
 
 def _lead(arguments: argparse.Namespace, leader: ranks.Leader) -> int:
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
         with _watching(arguments.format) as watcher:
             summary = run_plan(found.plan, store, options, watcher, leader)
         _compile(found.plan, found.root, folder)
-    except BrokenPipeError:
+    except ConnectionError:
         raise
     except OSError as error:
         raise RunError(f"{error.strerror}: {error.filename}") from None
@@ -114,6 +115,14 @@ def _conclude(summary: Summary, folder: Path, file: str) -> None:
         print(f"summary: {shown / 'summary.json'}")
     elif summary.status == "interrupted":
         print(f"interrupted; `llmrecipe run {file}` goes on from here")
+
+
+def _refuse(message: str, help_: str | None) -> int:
+    """Say why there was no run, or why it could not go on."""
+    print(f"error: {message}", file=sys.stderr)
+    if help_ is not None:
+        print(f"  = help: {help_}", file=sys.stderr)
+    return 1
 
 
 def _blame(stage: StageSummary, folder: Path) -> None:
