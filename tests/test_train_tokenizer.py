@@ -122,6 +122,14 @@ train_tokenizer.run(TrainTokenizer.model_validate_json(sys.argv[3]), place)
     assert again.read_bytes() == (tokenizers[algorithm] / "tokenizer.json").read_bytes()
 
 
+def test_what_threads_and_hashing_do_to_unigram_scores_is_undone():
+    first = [("<|unk|>", 0.0), ("ab", -1.0000000000004), ("c", -2.0), ("ä", -9.0), ("ö", -8.9999), ("ü", -8.9998)]
+    second = [("<|unk|>", 0.0), ("c", -2.0000000000001), ("ab", -1.0), ("ü", -9.0), ("ä", -8.9999), ("ö", -8.9998)]
+    expected = [("<|unk|>", 0.0), ("ab", -1.0), ("c", -2.0), ("ä", -8.9998), ("ö", -8.9999), ("ü", -9.0)]
+    assert train_tokenizer._canonical(first, ["<|unk|>"]) == expected
+    assert train_tokenizer._canonical(second, ["<|unk|>"]) == expected
+
+
 def test_the_vocabulary_has_the_asked_size_or_what_the_text_gives(tokenizers, rows, tmp_path):
     for folder in tokenizers.values():
         assert len(AutoTokenizer.from_pretrained(folder)) <= 320

@@ -91,12 +91,11 @@ def _remote(url: str) -> AbstractContextManager[IO[bytes]]:
 
 def _jsonl(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
     for number, line in enumerate(stream, start=1):
-        text = (line.removeprefix(BOM) if number == 1 else line).strip()
-        if not text:
+        if line.isspace():
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(text)
+            row = json.loads(line.strip())
         except UnicodeDecodeError as error:
             raise StageError(f"{where}: the line is not UTF-8 text: {error.reason}", NOT_UTF8) from None
         except json.JSONDecodeError as error:
