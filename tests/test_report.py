@@ -71,7 +71,8 @@ def test_metrics_of_the_recipes_stand_side_by_side(tmp_path):
 
 def test_answers_to_one_question_stand_side_by_side(tmp_path):
     text = Page(report(tmp_path)).text
-    assert f"What is 3 plus 3?6✗ {EVIL}✓ 6" in text
+    assert f"What is 4 plus 4?8✗ {EVIL}✓ 8" in text
+    assert "10 of 20 questions" in text
 
 
 def test_every_training_has_its_curves_with_values_under_the_pointer(tmp_path):

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,13 @@ class RunStage:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def lines(self, name: str, most: int | None = None) -> list[dict[str, Any]]:
-        """Objects of a JSON Lines file, the first `most` of them; a last line that was cut off is left out."""
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Objects of a JSON Lines file; a last line that was cut off is left out."""
         path = self._file(name)
         if path is None:
             return []
         with path.open("rb") as file:
-            return list(islice(_objects(file), most))
+            return list(_objects(file))
 
     def _file(self, name: str) -> Path | None:
         return next((folder / name for folder in self.folders if (folder / name).is_file()), None)

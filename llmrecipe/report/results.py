@@ -1,5 +1,6 @@
 """What the models can do: metrics of every recipe side by side, gates, and answers to the same questions."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from llmrecipe.report.reading import Run, RunStage
 from llmrecipe.vocabulary import Gate
 
 SAMPLES = 12
-"""Answers shown of each suite."""
+"""Most answers shown of each suite."""
 
 
 def results(run: Run) -> Iterator[Html]:
@@ -70,7 +71,7 @@ def _gate(recipe: str, gate: Gate, value: float | None) -> list[Content]:
 
 
 def samples(run: Run) -> Iterator[Html]:
-    """The first answers of each suite; recipes that have the same suite stand side by side."""
+    """Some answers of each suite; recipes that have the same suite stand side by side."""
     suites: dict[str, list[RunStage]] = {}
     for stage in run.of("evaluate"):
         if isinstance(stage.plan.spec, Evaluate) and isinstance(stage.plan.spec.suite, GenerationSuite):
@@ -82,19 +83,21 @@ def samples(run: Run) -> Iterator[Html]:
 
 
 def _suite_samples(name: str, stages: list[RunStage]) -> Iterator[Html]:
-    found = {stage.recipe: stage.lines("samples/samples.jsonl", SAMPLES) for stage in stages}
-    found = {recipe: lines for recipe, lines in found.items() if lines}
-    if not found:
-        return
+    """Answers spread evenly over the suite, since its first questions may be all of one sort."""
+    found = {stage.recipe: lines for stage in stages if (lines := stage.lines("samples/samples.jsonl"))}
     questions: dict[str, dict[str, Any]] = {}
     for recipe, lines in found.items():
         for line in lines:
-            questions.setdefault(_question(line), {"reference": line["reference"]})[recipe] = line
+            questions.setdefault(_question(line), {"": line["reference"]})[recipe] = line
+    if not questions:
+        return
+    shown = list(questions)[:: math.ceil(len(questions) / SAMPLES)]
     rows = [
-        [_said(question), _said(answers["reference"]), *(_answer(answers.get(recipe)) for recipe in found)]
-        for question, answers in list(questions.items())[:SAMPLES]
+        [_said(question), _said(answers[""]), *(_answer(answers.get(recipe)) for recipe in found)]
+        for question, answers in ((question, questions[question]) for question in shown)
     ]
     yield element("h3", name)
+    yield element("p", f"{len(shown)} of {number(len(questions))} questions", class_="dim")
     yield table(["question", "reference", *found], rows)
 
 
