@@ -144,11 +144,11 @@ def test_changed_data_is_a_difference_that_no_field_shows(recipes, tmp_path, cap
     other = tmp_path / "other"
     other.mkdir()
     (other / "recipe.yaml").write_text(BASE)
-    (other / "text.txt").write_text("other text")
+    (other / "text.txt").write_text("another text")
     assert main(["diff", old, str(other / "recipe.yaml")]) == 0
     shown = capsys.readouterr().out
     assert "no field differs" in shown
-    assert "train[0].origin.files[0].sha256" in shown
+    assert "runs again  (train[0].origin.files[0].sha256)" in shown
 
 
 def test_the_exit_code_tells_only_when_asked(recipes):
