@@ -252,8 +252,14 @@ def test_validation_rows_become_a_dataset_of_their_own(home, tmp_path):
         ),
         (
             "messages",
+            {"chat_template": "{% for m in messages %}{{ m.content }}"},
+            "the chat template cannot render a question and its answer: Unexpected end of template",
+            "tokenizer.chat_template",
+        ),
+        (
+            "messages",
             {"chat_template": "{% for m in messages %}{{ m.content }}</turn>{% endfor %}"},
-            "ends the assistant's turn with '</turn>', which is not one token",
+            "ends the assistant's turn with '</turn>', which is not a token of its own",
             "'<|endoftext|>'",
         ),
         (

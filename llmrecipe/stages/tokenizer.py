@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import transformers
 
 from llmrecipe import facts
@@ -132,30 +133,44 @@ def check_turns_end(tokenizer: Any, template: str | None, masked: bool) -> None:
     Raises:
         StageError: there is no such token, or the loss leaves it out.
     """
-    added = set(tokenizer.get_added_vocab().values())
-    if masked:
-        rendered = tokenizer.apply_chat_template(
-            [*EXCHANGE, EXCHANGE[0]], chat_template=template, return_dict=True, return_assistant_tokens_mask=True
-        )
-        learned = [token for token, mark in zip(rendered["input_ids"], rendered["assistant_masks"]) if mark]
-        last = [token for token in learned if tokenizer.decode([token]).strip()][-1:]
-        if not added.intersection(last):
-            raise StageError(
-                "the chat template leaves the token that ends the assistant's turn out of the loss, so that the model "
-                "would never learn to stop",
-                "put it inside {% generation %} ... {% endgeneration %}",
-            )
-        return
-    text = tokenizer.apply_chat_template(EXCHANGE, chat_template=template, tokenize=False)
-    end = text.rpartition(EXCHANGE[1]["content"])[2].strip()
-    ids = tokenizer(end, add_special_tokens=False)["input_ids"]
-    if not ids or ids[0] not in added:
-        what = f"{end!r}, which is not one token" if end else "nothing"
+    try:
+        end = _learned_end(tokenizer, template) if masked else _rendered_end(tokenizer, template)
+    except jinja2.TemplateError as error:
         raise StageError(
-            f"the chat template ends the assistant's turn with {what}, so that the model would never learn to stop",
-            "use a template that ends a turn with a special token of this tokenizer, for instance its end of text "
-            f"{tokenizer.eos_token!r}",
+            f"the chat template cannot render a question and its answer: {error}", "correct `tokenizer.chat_template`"
+        ) from None
+    if tokenizer.get_added_vocab().keys() & {end}:
+        return
+    if masked:
+        raise StageError(
+            "the chat template leaves the token that ends the assistant's turn out of the loss, so that the model "
+            "would never learn to stop",
+            "put it inside {% generation %} ... {% endgeneration %}",
         )
+    what = f"{end!r}, which is not a token of its own" if end else "nothing"
+    raise StageError(
+        f"the chat template ends the assistant's turn with {what}, so that the model would never learn to stop",
+        "use a template that ends a turn with a special token of this tokenizer, for instance its end of text "
+        f"{tokenizer.eos_token!r}",
+    )
+
+
+def _learned_end(tokenizer: Any, template: str | None) -> str:
+    """The last token of an assistant's turn that the template marks, blanks aside."""
+    rendered = tokenizer.apply_chat_template(
+        [*EXCHANGE, EXCHANGE[0]], chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+    )
+    learned = [token for token, mark in zip(rendered["input_ids"], rendered["assistant_masks"]) if mark]
+    ends = [token for token in learned if tokenizer.decode([token]).strip()]
+    return tokenizer.convert_ids_to_tokens(ends[-1]) if ends else ""
+
+
+def _rendered_end(tokenizer: Any, template: str | None) -> str:
+    """The token that follows the words of an assistant's last turn; where there is none, the text that follows them."""
+    text = tokenizer.apply_chat_template(EXCHANGE, chat_template=template, tokenize=False)
+    after: str = text.rpartition(EXCHANGE[1]["content"])[2].strip()
+    tokens: list[str] = tokenizer.tokenize(after)
+    return tokens[0] if tokens and tokens[0] in tokenizer.get_added_vocab() else after
 
 
 EXCHANGE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
