@@ -16,7 +16,7 @@ from llmrecipe.cli import main
 from llmrecipe.cli import serve as command
 from llmrecipe.cli.exported import Exported
 from llmrecipe.plan import Resources, Service
-from llmrecipe.serve import has_chat_template, listener, options, request, transformers_server
+from llmrecipe.serve import Server, has_chat_template, listener, options, request, transformers_server
 from llmrecipe.store import RunError
 
 SKY = next(iter(ANSWERS))
@@ -163,12 +163,13 @@ def test_a_port_that_is_none_is_a_usage_error(model, port, capsys):
     assert "from 1 to 65535" in capsys.readouterr().err
 
 
-def test_a_server_that_dies_is_a_failure(model, tmp_path, capsys):
-    """The configuration of this model is empty."""
+def test_a_server_that_dies_is_a_failure(model, tmp_path, monkeypatch, capsys):
+    broken = Server((sys.executable, "-c", "raise SystemExit(3)"), {}, tmp_path)
+    monkeypatch.setattr(command, "transformers_server", lambda *given: broken)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert main(["serve", str(model), "--port", str(port)]) == 1
-    assert "the server ended with exit code 1" in capsys.readouterr().err
+    assert "the server ended with exit code 3" in capsys.readouterr().err
 
 
 def test_a_model_without_a_template_is_asked_for_a_completion(model):
