@@ -289,3 +289,7 @@ def test_the_service_names_the_export_and_its_options(planned):
     assert service.model == "chat/export.model"
     assert service.arguments == {"tensor_parallel_size": 1, "max_model_len": 128, "dtype": "auto"}
     assert service.weight_bytes is not None
+
+
+def test_writing_a_default_moves_nothing(planned):
+    assert planned(PIPELINE, "chat:export.merge=true").addresses() == planned(PIPELINE).addresses()

@@ -390,7 +390,9 @@ class Lowering:
     # -- the card --
 
     def _card_recipe(self) -> str:
-        """The recipe as written, without what only says where things run."""
-        kept = self.recipe.model_dump(mode="json", exclude_unset=True, exclude={"distributed", "hardware", "serving"})
+        """The recipe without defaults and without what only says where things run."""
+        kept = self.recipe.model_dump(
+            mode="json", exclude_defaults=True, exclude={"distributed", "hardware", "serving"}
+        )
         text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
         return text
