@@ -118,7 +118,7 @@ stage cluster/train eb25b8e68c476048f658dcbbeb6a939e 2 \
   -m llmrecipe.stages "$here/stages/03-cluster-train.json"
 stage cluster/merge 6de88eb342fe4df8910e4953c3847832 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-cluster-merge.json"
-stage cluster/export 17425058688df4ac8ba8db2fa496305d 1 \
+stage cluster/export 10a1a8d33c85e9df34aa6d39649df58e 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-cluster-export.json"
 
-echo "cluster/export: .llmrecipe/artifacts/17425058688df4ac8ba8db2fa496305d/model"
+echo "cluster/export: .llmrecipe/artifacts/10a1a8d33c85e9df34aa6d39649df58e/model"

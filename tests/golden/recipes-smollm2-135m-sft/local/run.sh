@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# The run `smollm2-135m-sft`, written by llmrecipe; compile again instead of editing.
+#
+# Does every stage that the store does not have, with nothing but the files beside this one and the installed
+# packages. A second call does nothing; a call after a kill goes on where the first was.
+#
+# LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
+# PYTHON          the interpreter (python3)
+#
+# Addresses of artifacts are for these packages:
+#   accelerate==1.0.0
+#   datasets==1.0.0
+#   llmrecipe==0.0.0
+#   peft==1.0.0
+#   pyarrow==1.0.0
+#   safetensors==1.0.0
+#   tokenizers==1.0.0
+#   torch==1.0.0
+#   transformers==1.0.0
+#   trl==1.0.0
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+default_root=..
+root=${LLMRECIPE_ROOT:-$here/$default_root}
+cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
+python=${PYTHON:-python3}
+
+set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
+child='' stopped=''
+trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+
+# Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
+attend() {
+  local code=0
+  "$@" </dev/null &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=''
+  return "$code"
+}
+
+complete() {
+  if [[ -n $stopped ]]; then
+    echo "run.sh: interrupted; call it again to go on" >&2
+    exit 130
+  fi
+  [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
+stage() {
+  local name=$1 address=$2 nodes=$3 code=0
+  shift 3
+  if complete "$address"; then
+    echo "$name: complete"
+    return
+  fi
+  if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
+    echo "$name: waiting for node 0"
+    until complete "$address"; do sleep 1; done
+    return
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    exec 9>>".llmrecipe/locks/$address.lock"
+    if command -v flock >/dev/null && ! flock --nonblock 9; then
+      echo "$name: another run is at it, waiting"
+      attend flock 9 || true
+    fi
+    if complete "$address"; then
+      echo "$name: complete"
+      exec 9>&-
+      return
+    fi
+  fi
+  echo "$name: start"
+  attend "$@" || code=$?
+  if ((code != 0)) && ! complete "$address"; then
+    echo "$name: failed (exit code $code); .llmrecipe/work/$address/outcome.json says why" >&2
+    exit "$code"
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    rm -rf ".llmrecipe/work/$address" ".llmrecipe/locks/$address.lock"
+    exec 9>&-
+  fi
+}
+
+# Launchers start processes with one thread each unless they are told.
+threads() {
+  local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
+  echo "OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((each > 0 ? each : 1))}"
+}
+
+mkdir -p .llmrecipe/artifacts .llmrecipe/work .llmrecipe/locks
+[[ -e .llmrecipe/store.json ]] || echo '{"version": 1}' >.llmrecipe/store.json
+if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
+  echo "run.sh: $PWD/.llmrecipe is a store of another version of llmrecipe" >&2
+  exit 1
+fi
+
+stage smollm2-135m-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+  "$python" -m llmrecipe.stages "$here/stages/01-smollm2-135m-sft-prepare-data.json"
+stage smollm2-135m-sft/tokenize c82e0bb5d3d4a631999f23ef919a3e74 1 \
+  "$python" -m llmrecipe.stages "$here/stages/02-smollm2-135m-sft-tokenize.json"
+stage smollm2-135m-sft/train 19bafc8916de396e5f7b386ba5967c68 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm2-135m-sft-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/03-smollm2-135m-sft-train.json"
+stage smollm2-135m-sft/evaluate-perplexity 8656a9cfe6fba6ea06075f17f562fb2a 1 \
+  "$python" -m llmrecipe.stages "$here/stages/04-smollm2-135m-sft-evaluate-perplexity.json"
+stage smollm2-135m-sft/export fa346da515b7c5d16356097fbe521c63 1 \
+  "$python" -m llmrecipe.stages "$here/stages/05-smollm2-135m-sft-export.json"
+
+echo "smollm2-135m-sft/export: .llmrecipe/artifacts/fa346da515b7c5d16356097fbe521c63/model"
