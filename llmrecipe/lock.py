@@ -14,7 +14,7 @@ from llmrecipe import __version__
 from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.document import Document
 from llmrecipe.hashing import file_sha256, folder_sha256
-from llmrecipe.paths import expand, folder, is_url, portable
+from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
@@ -131,7 +131,8 @@ class _Pins:
         for i, pattern in enumerate(source.paths):
             at = (*location, "paths", i)
             if is_url(pattern):
-                pinned.append(PinnedFile(path=pattern, size=0, sha256=hashlib.sha256(pattern.encode()).hexdigest()))
+                digest = hashlib.sha256(pattern.encode()).hexdigest()
+                pinned.append(PinnedFile(path=pattern, suffix=suffix(pattern), size=0, sha256=digest))
                 self.unpinned.append(pattern)
                 continue
             found = expand(pattern, folder(document, at))
@@ -140,7 +141,8 @@ class _Pins:
             for path in found:
                 with self._reading(path, document.source.at(at)):
                     name = portable(pattern, path, self.root)
-                    pinned.append(PinnedFile(path=name, size=path.stat().st_size, sha256=file_sha256(path)))
+                    size, digest = path.stat().st_size, file_sha256(path)
+                    pinned.append(PinnedFile(path=name, suffix=suffix(name), size=size, sha256=digest))
 
     def _model(self, document: Document) -> None:
         base, at = document.recipe.model.base, ("model", "base")

@@ -16,6 +16,18 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def suffix(path: str) -> str:
+    """The end of a name that says how a file is read: `.jsonl`, or `.jsonl.gz`; of a URL without its query.
+
+    Of a chain as fsspec writes it (`zip://rows.csv::https://...`) the first that names a file.
+    """
+    link = next((link for link in path.split("::") if is_url(link)), path)
+    name = (link.partition("?")[0] if is_url(link) else link).rpartition("/")[2].lower()
+    compression = ".gz" if name.endswith(".gz") else ""
+    stem, dot, extension = name.removesuffix(".gz").rpartition(".")
+    return dot + extension + compression if stem else compression
+
+
 def folder(document: Document, location: Location) -> Path:
     """The folder from which a relative path at `location` starts."""
     written = document.source.at(location).file

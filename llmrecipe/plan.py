@@ -34,6 +34,8 @@ class PinnedFile(Section):
 
     path: Annotated[str, PLACEMENT]
     """Relative to the folder of the recipe with `/`, or an absolute path, or an fsspec URL."""
+    suffix: str
+    """What the name says of how the bytes are read: `.jsonl`, `.txt`, `.csv.gz`, ..."""
     size: Annotated[int, PLACEMENT]
     """Bytes."""
     sha256: str

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmrecipe.paths import suffix
 from llmrecipe.plan import DataSource, PinnedFile, PinnedFiles, PrepareData, Tokenize, TrainTokenizer
 from llmrecipe.stages import prepare_data, tokenize, train_tokenizer
 from llmrecipe.stages.place import Place
@@ -14,7 +15,7 @@ CHATML = (Path(train_tokenizer.__file__).parents[1] / "facts" / "chatml.jinja").
 
 
 def source(*paths: str, format: str = "text", sample_by: str = "line", **options: Any) -> DataSource:
-    files = [PinnedFile(path=path, size=0, sha256="") for path in paths]
+    files = [PinnedFile(path=path, suffix=suffix(path), size=0, sha256="") for path in paths]
     given = {"columns": {}, "weight": None, "max_samples": None, "label": "data.train[0]", **options}
     return DataSource(origin=PinnedFiles(kind="files", files=files, sample_by=sample_by), format=format, **given)
 

@@ -12,7 +12,7 @@ from llmrecipe.store import Store
 from llmrecipe.summary import StageSummary, Summary
 
 EVIL = "<script>alert('run')</script>"
-FILE = PinnedFile(path="data/rows.jsonl", size=10, sha256="0" * 64)
+FILE = PinnedFile(path="data/rows.jsonl", suffix=".jsonl", size=10, sha256="0" * 64)
 SOURCE = {"kind": "files", "paths": ["data/rows.jsonl"], "format": "messages"}
 ARCHITECTURE = {"family": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 SUITE = {"kind": "generation", "name": "questions", "sources": [SOURCE]}

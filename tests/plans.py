@@ -13,7 +13,8 @@ def prepare(root: Path, name: str = "base/prepare-data", seed: int = 0) -> Stage
     """Ten rows of a file that is written into `root`."""
     file = root / "rows.jsonl"
     file.write_text(ROWS, encoding="utf-8")
-    pinned = PinnedFile(path=file.name, size=len(ROWS), sha256=hashlib.sha256(ROWS.encode()).hexdigest())
+    digest = hashlib.sha256(ROWS.encode()).hexdigest()
+    pinned = PinnedFile(path=file.name, suffix=file.suffix, size=len(ROWS), sha256=digest)
     source = DataSource(
         origin=PinnedFiles(kind="files", files=[pinned], sample_by="document"),
         format="text", columns={}, weight=None, max_samples=None, label="data.train[0]",

@@ -34,7 +34,8 @@ def perplexity(batch_size: int = 2) -> PerplexitySuite:
 
 
 def source(path: str, format_: str = "prompt_completion", **changes: Any) -> DataSource:
-    files = PinnedFiles(kind="files", files=[PinnedFile(path=path, size=0, sha256="")], sample_by="document")
+    file = PinnedFile(path=path, suffix=".jsonl", size=0, sha256="")
+    files = PinnedFiles(kind="files", files=[file], sample_by="document")
     fields = {"columns": {}, "weight": None, "max_samples": None, "label": "evaluation.suites[0].sources[0]"}
     return DataSource(origin=files, format=format_, **(fields | changes))
 

@@ -6,6 +6,7 @@ from llmrecipe import hub
 from llmrecipe.diagnostics import RecipeError
 from llmrecipe.hashing import file_sha256
 from llmrecipe.lock import dump, lock_file, locked, pin
+from llmrecipe.paths import suffix
 
 RECIPE = """
 version: 1
@@ -41,6 +42,21 @@ def test_globs_are_pinned_file_by_file_in_the_order_of_their_names(documents, tm
     (files,) = pin(documents, tmp_path).files.values()
     assert [(file.path, file.size) for file in files] == [("part-1.jsonl", 3), ("part-2.jsonl", 3)]
     assert files[0].sha256 == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("data/a.jsonl", ".jsonl"),
+        ("data/A.JSONL.gz", ".jsonl.gz"),
+        ("data/no-extension", ""),
+        ("https://host/rows.csv?version=2.1", ".csv"),
+        ("simplecache::https://host/rows.parquet", ".parquet"),
+        ("zip://rows.csv::https://host/all.zip", ".csv"),
+    ],
+)
+def test_a_name_says_how_its_file_is_read(path, expected):
+    assert suffix(path) == expected
 
 
 def test_without_a_lock_hub_repositories_are_told_as_unpinned(documents, tmp_path):

@@ -138,6 +138,13 @@ def test_a_renamed_data_file_moves_nothing(planned, write, tmp_path):
     assert moved == {"base/export"}, "only the model card shows the path"
 
 
+def test_the_same_bytes_under_an_extension_that_reads_them_otherwise_are_another_input(planned, write, tmp_path):
+    before = planned(SCRATCH).addresses()
+    (tmp_path / "text.txt").rename(tmp_path / "text.jsonl")
+    after = planned(SCRATCH, "data.train.0.paths=[text.jsonl]").addresses()
+    assert before["base/prepare-data"] != after["base/prepare-data"]
+
+
 def test_gradient_accumulation_is_derived_from_the_global_batch(planned):
     plan = planned(SCRATCH)
     spec = plan.stage("base/train").spec

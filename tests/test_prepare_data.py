@@ -175,3 +175,10 @@ print([name for name in ("torch", "datasets", "pandas") if name in sys.modules])
 """
     arguments = [sys.executable, "-c", code, str(tmp_path), spec.model_dump_json()]
     assert subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.txt"])
+def test_a_byte_that_is_no_utf8_is_told_with_its_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"text\n" + b"a\n" * 9000 + b"\xe9\n")
+    with pytest.raises(StageError, match=rf"^{name}:9002: the line is not UTF-8 text: byte 0xe9"):
+        prepare(tmp_path / "p", source(name, sample_by="document"))

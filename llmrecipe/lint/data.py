@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from llmrecipe.lint import local
 from llmrecipe.lint.rule import Case, Finding, location, rule
-from llmrecipe.lint.sources import all_sources, patterns, suffix, training_sources, validation_sources
+from llmrecipe.lint.sources import all_sources, extension, patterns, training_sources, validation_sources
 from llmrecipe.paths import is_url
 from llmrecipe.recipe.data import Files
 from llmrecipe.vocabulary import ROW_KIND, Filter, Format
@@ -163,11 +163,10 @@ def unknown_file_extension(case: Case) -> Iterator[Finding]:
     for at, pattern in patterns(case.recipe):
         found = [pattern] if is_url(pattern) else [path.name for path in local.files(pattern, case.folder(at))]
         for name in found:
-            if suffix(name) not in EXTENSIONS:
-                known = ", ".join(extension[1:] for extension in EXTENSIONS)
-                yield Finding(
-                    at, f"`{name}` does not say how it is written", f"use a file that ends in one of: {known}"
-                )
+            if extension(name) not in EXTENSIONS:
+                known = ", ".join(end.removeprefix(".") for end in EXTENSIONS)
+                message = f"the end of `{name}` does not say how its rows are written"
+                yield Finding(at, message, f"use a file that ends in one of: {known}")
                 break
 
 
@@ -363,7 +362,7 @@ def text_file_with_columns(case: Case) -> Iterator[Finding]:
     for at, source in all_sources(case.recipe):
         if isinstance(source, Files) and source.format != "text":
             for i, pattern in enumerate(source.paths):
-                if suffix(pattern) == ".txt":
+                if extension(pattern) == ".txt":
                     message = f"a txt file cannot have the columns of `{source.format}`"
                     yield Finding(f"{at}.paths.{i}", message, "use `format: text`, or a jsonl file with the columns")
 

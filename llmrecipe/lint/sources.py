@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from llmrecipe.paths import suffix
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Files, Source
 from llmrecipe.recipe.evaluation import Generation
@@ -45,11 +46,9 @@ def patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield from ((f"{at}.paths.{i}", pattern) for i, pattern in enumerate(source.paths))
 
 
-def suffix(path: str) -> str:
-    """The extension that says how a file is written, without that of its compression: `.jsonl` of `a.jsonl.gz`."""
-    name = path.partition("?")[0].rpartition("/")[2].removesuffix(".gz")
-    stem, dot, extension = name.rpartition(".")
-    return dot + extension.lower() if stem else ""
+def extension(path: str) -> str:
+    """How the rows of a file are written, whether it is compressed or not: `.jsonl` of `a.jsonl.gz`."""
+    return suffix(path).removesuffix(".gz")
 
 
 def row_kind(recipe: Recipe) -> RowKind | None:

@@ -6,8 +6,8 @@ from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import (
     all_sources,
     evaluation_sources,
+    extension,
     row_kind,
-    suffix,
     training_sources,
     validation_sources,
 )
@@ -84,7 +84,7 @@ def sample_by_without_text_files(case: Case) -> Iterator[Finding]:
     for at, source in all_sources(case.recipe):
         if not isinstance(source, Files) or "sample_by" not in source.model_fields_set:
             continue
-        if not any(suffix(path) in (".txt", "") or suffix(path).endswith("*") for path in source.paths):
+        if not any(extension(path) in (".txt", "") or extension(path).endswith("*") for path in source.paths):
             yield Finding(f"{at}.sample_by", "no file of this source is a txt file", "leave it out", on_key=True)
 
 

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import importlib
-import io
 import json
 import sys
 import zlib
@@ -15,7 +14,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llmrecipe.plan import PinnedFiles
+from llmrecipe.plan import PinnedFile, PinnedFiles
 from llmrecipe.stages.place import StageError
 from llmrecipe.stages.rows.record import kind
 
@@ -25,8 +24,6 @@ Located = tuple[str, dict[str, Any]]
 SampleBy = Literal["document", "paragraph", "line"]
 
 BOM = b"\xef\xbb\xbf"
-
-NOT_UTF8 = "convert the file to UTF-8"
 
 csv.field_size_limit(sys.maxsize)
 
@@ -41,40 +38,33 @@ def read_files(origin: PinnedFiles, root: Path) -> Iterator[Located]:
         StageError: a file or one of its rows cannot be read; says the file and the line.
     """
     for file in origin.files:
-        yield from _read(file.path, origin.sample_by, root)
+        yield from _read(file, origin.sample_by, root)
 
 
-def _read(path: str, sample_by: SampleBy, root: Path) -> Iterator[Located]:
-    reader = READERS.get(_suffix(path))
+def _read(file: PinnedFile, sample_by: SampleBy, root: Path) -> Iterator[Located]:
+    path = file.path
+    reader = READERS.get(file.suffix.removesuffix(".gz"))
     if reader is None:
         known = ", ".join(suffix.removeprefix(".") for suffix in READERS)
         raise StageError(f"{path}: unknown kind of file", f"its name must end in one of {known}, or in .gz after that")
     try:
-        with _open(path, root) as stream:
+        with _open(file, root) as stream:
             yield from reader(stream, path, sample_by)
     except FileNotFoundError:
         raise StageError(f"{path} does not exist", "correct `paths`; they start from the recipe's folder") from None
     except UnicodeDecodeError as error:
-        message = f"{path} is not UTF-8 text: byte {error.object[error.start]:#04x} after {error.start} good ones"
-        raise StageError(message, "convert it from its true encoding: `iconv -f ISO-8859-1 -t UTF-8`") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _not_utf8(f"{path}:{line}", error) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise StageError(f"{path} is not a complete gzip file: {error}", "fetch or compress it again") from None
     except (OSError, ImportError) as error:
         raise StageError(f"{path} cannot be read: {error}", "check that it is there and may be read") from None
 
 
-def _suffix(path: str) -> str:
-    """The kind of a file by its name, without `.gz`; of a URL without its query."""
-    name = path.partition("::")[0].lower()
-    if "://" in name:
-        name = name.partition("?")[0]
-    return Path(name.removesuffix(".gz")).suffix
-
-
 @contextmanager
-def _open(path: str, root: Path) -> Iterator[IO[bytes]]:
-    with _remote(path) if "://" in path else (root / path).open("rb") as stream:
-        if path.partition("?")[0].lower().endswith(".gz"):
+def _open(file: PinnedFile, root: Path) -> Iterator[IO[bytes]]:
+    with _remote(file.path) if "://" in file.path else (root / file.path).open("rb") as stream:
+        if file.suffix.endswith(".gz"):
             with gzip.open(stream) as plain:
                 yield plain  # type: ignore[misc]
         else:
@@ -97,7 +87,7 @@ def _jsonl(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Locate
         try:
             row = json.loads(line.strip())
         except UnicodeDecodeError as error:
-            raise StageError(f"{where}: the line is not UTF-8 text: {error.reason}", NOT_UTF8) from None
+            raise _not_utf8(where, error) from None
         except json.JSONDecodeError as error:
             message = f"{where}:{error.colno}: the line is not JSON: {error.msg}"
             raise StageError(message, "a jsonl file has one JSON object on each line") from None
@@ -127,25 +117,37 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 
 
 def _csv(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
-    delimiter = "\t" if _suffix(path) == ".tsv" else ","
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        header: list[str] = []
-        while True:
-            where = f"{path}:{reader.line_num + 1}"
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise StageError(f"{where}: the row cannot be read: {error}", "check its quotes") from None
-            if cells is None:
-                return
-            if not header:
-                header = cells
-            elif cells and len(cells) != len(header):
-                message = f"{where}: the row has {len(cells)} fields, the header has {len(header)}"
-                raise StageError(message, f"put quotes around fields that hold {delimiter!r} or line ends")
-            elif cells:
-                yield where, dict(zip(header, cells))
+    return _delimited(stream, path, ",")
+
+
+def _tsv(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
+    return _delimited(stream, path, "\t")
+
+
+def _delimited(stream: IO[bytes], path: str, delimiter: str) -> Iterator[Located]:
+    reader = csv.reader(_lines(stream, path), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        where = f"{path}:{reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise StageError(f"{where}: the row cannot be read: {error}", "check its quotes") from None
+        if cells is None:
+            return
+        if not header:
+            header = cells
+        elif cells and len(cells) != len(header):
+            message = f"{where}: the row has {len(cells)} fields, the header has {len(header)}"
+            raise StageError(message, f"put quotes around fields that hold {delimiter!r} or line ends")
+        elif cells:
+            yield where, dict(zip(header, cells))
+
+
+def _lines(stream: IO[bytes], path: str) -> Iterator[str]:
+    """Lines of a text with their ends."""
+    for number, line in enumerate(stream, start=1):
+        yield _decoded(line.removeprefix(BOM) if number == 1 else line, f"{path}:{number}")
 
 
 def _txt(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
@@ -154,8 +156,8 @@ def _txt(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]
         return
     block: list[str] = []
     start = 1
-    for number, line in enumerate(stream, start=1):
-        text = _line(line.removeprefix(BOM) if number == 1 else line, f"{path}:{number}")
+    for number, line in enumerate(_lines(stream, path), start=1):
+        text = line.rstrip("\r\n")
         if text.strip() and not block:
             start = number
         if text.strip():
@@ -167,11 +169,16 @@ def _txt(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]
         yield f"{path}:{start}", {"text": "\n".join(block)}
 
 
-def _line(line: bytes, where: str) -> str:
+def _decoded(line: bytes, where: str) -> str:
     try:
-        return line.decode().rstrip("\r\n")
+        return line.decode()
     except UnicodeDecodeError as error:
-        raise StageError(f"{where}: the line is not UTF-8 text: {error.reason}", NOT_UTF8) from None
+        raise _not_utf8(where, error) from None
+
+
+def _not_utf8(where: str, error: UnicodeDecodeError) -> StageError:
+    message = f"{where}: the line is not UTF-8 text: byte {error.object[error.start]:#04x}"
+    return StageError(message, "convert the file from its encoding: `iconv -f ISO-8859-1 -t UTF-8`")
 
 
 def _parquet(stream: IO[bytes], path: str, sample_by: SampleBy) -> Iterator[Located]:
@@ -189,7 +196,7 @@ READERS: dict[str, Callable[[IO[bytes], str, SampleBy], Iterator[Located]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,
-    ".tsv": _csv,
+    ".tsv": _tsv,
     ".txt": _txt,
     ".parquet": _parquet,
 }

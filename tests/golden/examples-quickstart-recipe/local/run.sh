@@ -102,36 +102,36 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage pretrain/prepare-data 46e80b0355c6af717f69fdff776f6652 1 \
+stage pretrain/prepare-data 818eb17c8b64f12b35b09f4eff170e8a 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer cefcebab6ddd77b64eeb8417b8c23113 1 \
+stage pretrain/train-tokenizer 723395ba1c29e373ab721ffa9986993d 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize 35e401826d488f7e3fb24a8030f524e5 1 \
+stage pretrain/tokenize a37e6b8906cfb429ba10b033a6617b97 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train cd2897613182c3bfb700cb9fa51bf81b 1 \
+stage pretrain/train 1b6889aa7c593f450b48db175b2708aa 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity 46ac5a0122c3a4361610a89f1aa2874f 1 \
+stage pretrain/evaluate-perplexity e10344fc141286bbf82721a90d76f480 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions ff37302a30145fcca6a5fcb3bf5473f9 1 \
+stage pretrain/evaluate-questions 4f3f020a216cbe51d30b9e3fac2a67aa 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export 09ef79ac3e7c916e0d3bda9a5523b419 1 \
+stage pretrain/export 8b2000376e12cf1ca2ca16b6a428247b 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
-stage chat/prepare-data 965e04b92bd1a659dc6858322872e42c 1 \
+stage chat/prepare-data 3c2bc74df18b99f1c82278758432a37b 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize 6ec638e62c8e221230d3f29cca610d33 1 \
+stage chat/tokenize edae984b78e88c80826b71855ed84b7c 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train 3510a362b299d05cee3732db89732337 1 \
+stage chat/train 7f64c43682b32fd8059023077dae232a 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions c907955ac98baaf1c5df4e8607d36b36 1 \
+stage chat/evaluate-questions e866aebc56c5d6dcf68255e11a68b29d 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates b7317b63b8792a7a6db8ff4e7169a04f 1 \
+stage chat/check-gates e84d6999af505ad8b8d54b506c321f5d 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export af43d4fc07d29980f69d7920e8b4fd5d 1 \
+stage chat/export deee6f012445920a02aadf5dc0a402c3 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/09ef79ac3e7c916e0d3bda9a5523b419/model"
-echo "chat/export: .llmrecipe/artifacts/af43d4fc07d29980f69d7920e8b4fd5d/model"
+echo "pretrain/export: .llmrecipe/artifacts/8b2000376e12cf1ca2ca16b6a428247b/model"
+echo "chat/export: .llmrecipe/artifacts/deee6f012445920a02aadf5dc0a402c3/model"

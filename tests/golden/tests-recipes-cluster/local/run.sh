@@ -108,17 +108,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage cluster/prepare-data d8f5fe3f510671227044640dfae31cb0 1 \
+stage cluster/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-cluster-prepare-data.json"
-stage cluster/tokenize 6a19ce07380d152c2045eb8e84f2a203 1 \
+stage cluster/tokenize 3707855c4bd74b7fe3193c49cd8f57bc 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-cluster-tokenize.json"
-stage cluster/train eb25b8e68c476048f658dcbbeb6a939e 2 \
+stage cluster/train b0788771cb40ab2adcf737e2134fe04b 2 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/cluster-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-cluster-train.json"
-stage cluster/merge 6de88eb342fe4df8910e4953c3847832 1 \
+stage cluster/merge a04e60c031b9424d994714aa8d85df9e 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-cluster-merge.json"
-stage cluster/export 10a1a8d33c85e9df34aa6d39649df58e 1 \
+stage cluster/export d455a4825b5b4fa79cafd89a6b1f9da7 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-cluster-export.json"
 
-echo "cluster/export: .llmrecipe/artifacts/10a1a8d33c85e9df34aa6d39649df58e/model"
+echo "cluster/export: .llmrecipe/artifacts/d455a4825b5b4fa79cafd89a6b1f9da7/model"

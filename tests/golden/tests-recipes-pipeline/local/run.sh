@@ -102,30 +102,30 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage rhymes/prepare-data 7ca0d03eacb5788a1878d56ff720f8ae 1 \
+stage rhymes/prepare-data 70e3b4bb3b98fdbbd2deb7815215a4f0 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-rhymes-prepare-data.json"
-stage rhymes/train-tokenizer 334c0a0d51ee566f292533cc52df1994 1 \
+stage rhymes/train-tokenizer c8bdfae0b885c9796b2a02203c98ec15 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-rhymes-train-tokenizer.json"
-stage rhymes/tokenize 8a52e29fc7cd2871d1063fb45859c316 1 \
+stage rhymes/tokenize 3e30c60947b096c7c29f85c5f8213ffd 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-rhymes-tokenize.json"
-stage rhymes/train f9f90de4c12f2970f825040aa4d3c377 1 \
+stage rhymes/train bf6366b0aa739b0f30ffa83d2f8fb786 1 \
   env "$(threads 2)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/rhymes-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-rhymes-train.json"
-stage rhymes/export c36ce8b4de2b574c7dfc914cfa9f766f 1 \
+stage rhymes/export d38db80ad380b1e1083f71cb8aead3dc 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-rhymes-export.json"
-stage answers/prepare-data d8f5fe3f510671227044640dfae31cb0 1 \
+stage answers/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-answers-prepare-data.json"
-stage answers/tokenize 6f738f25f151286b2b811c24dee1e8ba 1 \
+stage answers/tokenize e12c4e41cb605923e14d1fe10e1924ab 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-answers-tokenize.json"
-stage answers/train 61eb7780f9788690c3c03518f7d228ef 1 \
+stage answers/train fecbac81be242d3a2111daa206618191 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/answers-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-answers-train.json"
-stage answers/merge 691e041a2b58e9d177853a482168f9e7 1 \
+stage answers/merge d5fd0505b230aa6165cbc7c434d05701 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-answers-merge.json"
-stage answers/export 18e9570d27b1cc7aad1fd58e0d008d52 1 \
+stage answers/export c682f86413bcb725d4aad170d1e19c8e 1 \
   "$python" -m llmrecipe.stages "$here/stages/10-answers-export.json"
 
-echo "rhymes/export: .llmrecipe/artifacts/c36ce8b4de2b574c7dfc914cfa9f766f/model"
-echo "answers/export: .llmrecipe/artifacts/18e9570d27b1cc7aad1fd58e0d008d52/model"
+echo "rhymes/export: .llmrecipe/artifacts/d38db80ad380b1e1083f71cb8aead3dc/model"
+echo "answers/export: .llmrecipe/artifacts/c682f86413bcb725d4aad170d1e19c8e/model"

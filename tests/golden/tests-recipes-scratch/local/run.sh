@@ -102,19 +102,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage scratch/prepare-data d328f8069635d67a4bc96983c69dc2c7 1 \
+stage scratch/prepare-data 47304d069ffe1cebd742ef07d33cd511 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-scratch-prepare-data.json"
-stage scratch/train-tokenizer b802b223bd46ac8d5d59b4a778cfa8d9 1 \
+stage scratch/train-tokenizer 21a98db05cf91b1d6b0c6cfe9a1ade53 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-scratch-train-tokenizer.json"
-stage scratch/tokenize 5b46fcab857b231d17a6a54ef9add61b 1 \
+stage scratch/tokenize d24b62674d8881756bdd98ca1691de91 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-scratch-tokenize.json"
-stage scratch/train e3f052b31a52cff9bf14365e37df74ff 1 \
+stage scratch/train 766666b4fa875e9a940182d1127c35fe 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/scratch-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-scratch-train.json"
-stage scratch/evaluate-perplexity cf4b24a2a5bfec9a601cf3cf07436c3c 1 \
+stage scratch/evaluate-perplexity 7ec75deec61a6fd33ac13493a6bd83a3 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-scratch-evaluate-perplexity.json"
-stage scratch/export 8095237f251856d8fb94cc7d1cde68e0 1 \
+stage scratch/export f6951d00cfe791a3c2a7ee6c9ae8cd13 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-scratch-export.json"
 
-echo "scratch/export: .llmrecipe/artifacts/8095237f251856d8fb94cc7d1cde68e0/model"
+echo "scratch/export: .llmrecipe/artifacts/f6951d00cfe791a3c2a7ee6c9ae8cd13/model"

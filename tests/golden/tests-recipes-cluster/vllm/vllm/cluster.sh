@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 default_root=../..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
-model=$root/.llmrecipe/artifacts/10a1a8d33c85e9df34aa6d39649df58e/model
+model=$root/.llmrecipe/artifacts/d455a4825b5b4fa79cafd89a6b1f9da7/model
 if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1
