@@ -1,6 +1,6 @@
 """What llmrecipe costs beside a script written by hand: tokens per second, and seconds to the first step.
 
-    python benchmarks/overhead.py throughput [--rounds 3] [--steps 12]
+    python benchmarks/overhead.py throughput [--steps 40]
     python benchmarks/overhead.py start [--rounds 3]
 
 Both sides alternate within one run, so that a busy machine slows both.
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["throughput", "start"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "throughput":
@@ -48,7 +48,6 @@ def main() -> None:
                 sys.executable,
                 str(FOLDER / "throughput.py"),
                 folder,
-                str(arguments.rounds),
                 str(arguments.steps),
             ]
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

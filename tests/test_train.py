@@ -50,6 +50,11 @@ def lines(place: Place) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in small.log(place)]
 
 
+def events(place: Place) -> list[dict[str, Any]]:
+    """What the live progress reads."""
+    return [json.loads(line) for line in (place.work / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def forked(place: Place, spec: Train, at_step: int, action: Callable[[], None]) -> int:
     """Train in a child process that does something after a step. Returns its wait status."""
     child = os.fork()
@@ -101,7 +106,9 @@ def test_a_killed_run_ends_with_the_very_weights_and_log_of_one_that_was_not(
     expected = train.run(spec, straight)
     assert os.WTERMSIG(forked(resumed, spec, 7, kill)) == signal.SIGKILL
     assert [p.name for p in (resumed.work / "checkpoints").iterdir()] == ["checkpoint-5"]
+    seen = len(events(resumed))
     found = train.run(spec, resumed)
+    assert events(resumed)[seen]["done"] == 5
     assert weights(straight).keys() == weights(resumed).keys()
     assert all(torch.equal(weights(straight)[name], tensor) for name, tensor in weights(resumed).items())
     assert lines(straight) == lines(resumed)
@@ -230,10 +237,10 @@ def test_the_log_has_one_line_per_interval_and_what_it_needs(at: Callable[..., P
 def test_progress_says_how_far_it_is(at: Callable[..., Place]) -> None:
     place = at("here")
     train.run(small.train_spec(), place)
-    events = [json.loads(line) for line in (place.work / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {(e["event"], e["total"], e["unit"]) for e in events} == {("progress", 12, "steps")}
-    assert [events[0]["done"], events[-1]["done"]] == [0, 12]
-    assert any("loss" in e and "learning_rate" in e for e in events)
+    found = events(place)
+    assert {(e["event"], e["total"], e["unit"]) for e in found} == {("progress", 12, "steps")}
+    assert [found[0]["done"], found[-1]["done"]] == [0, 12]
+    assert any("loss" in e and "learning_rate" in e for e in found)
 
 
 def test_the_saved_model_caches_when_it_generates_and_tells_nothing_of_the_run(at: Callable[..., Place]) -> None:
