@@ -175,6 +175,18 @@ def test_a_loss_that_is_no_number_stops_training_before_anything_of_it_is_saved(
         assert all(torch.isfinite(tensor).all() for tensor in stored.values())
 
 
+@pytest.mark.parametrize("method", small.TRAINERS)
+def test_defaults_of_the_libraries_that_hide_or_change_something_are_off(method: str, at: Callable[..., Place]) -> None:
+    found = train._arguments(small.train_spec(method), at("here"), evaluates=True)
+    assert not found.logging_nan_inf_filter
+    assert not found.activation_checkpointing
+    assert not found.bf16
+    assert not found.remove_unused_columns
+    assert found.save_total_limit is None
+    assert found.report_to in ([], "none")
+    assert getattr(found, "max_length", None) is None
+
+
 @pytest.mark.parametrize("method", ["pretrain", "sft"])
 def test_the_loss_of_a_packed_batch_is_that_of_its_documents_alone(method: str, at: Callable[..., Place]) -> None:
     place = at("here")
