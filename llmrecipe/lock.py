@@ -29,6 +29,9 @@ Commit = Callable[[RepoKind, str, str | None], str]
 """(kind, repository, revision) -> commit: 40 hexadecimal digits. Raises ValueError when the Hub does not say."""
 
 
+FIND = "check the path and the folder that it starts from"
+
+
 class Lock(Section):
     """Everything that a plan takes from outside. `FILE.lock` is this object as JSON.
 
@@ -137,7 +140,7 @@ class _Pins:
                 continue
             found = expand(pattern, folder(document, at))
             if not found:
-                self._problem("LR791", "unreadable-input", f"no file matches `{pattern}`", document.source.at(at))
+                self._problem("LR791", "unreadable-input", f"no file matches `{pattern}`", document.source.at(at), FIND)
             for path in found:
                 with self._reading(path, document.source.at(at)):
                     name = portable(pattern, path, self.root)
@@ -153,7 +156,7 @@ class _Pins:
             return
         start = folder(document, at) / Path(base).expanduser()
         if not start.is_dir():
-            self._problem("LR791", "unreadable-input", f"there is no folder `{base}`", document.source.at(at))
+            self._problem("LR791", "unreadable-input", f"there is no folder `{base}`", document.source.at(at), FIND)
             return
         with self._reading(start, document.source.at(at)):
             self.folders[key(document, at)] = folder_sha256(start)
@@ -172,7 +175,10 @@ class _Pins:
             try:
                 self.commits.setdefault(name, self.commit(kind, *repo))
             except ValueError as error:
-                help_ = "check the name, the network and your token (HF_TOKEN); or write a commit as `revision`"
+                help_ = (
+                    "check the name, the network and your token (HF_TOKEN); or write a commit as `revision`, "
+                    "or lock without the Hub: --offline"
+                )
                 self._problem("LR793", "hub-does-not-answer", str(error), document.source.at(at), help_)
         else:
             self.unpinned.append(name)
@@ -182,9 +188,10 @@ class _Pins:
         try:
             yield
         except OSError as error:
-            self._problem("LR791", "unreadable-input", f"`{path}` cannot be read: {error.strerror}", span)
+            help_ = "check its permissions" if isinstance(error, PermissionError) else FIND
+            self._problem("LR791", "unreadable-input", f"`{path}` cannot be read: {error.strerror}", span, help_)
         except UnicodeDecodeError:
-            self._problem("LR791", "unreadable-input", f"`{path}` is not UTF-8 text", span)
+            self._problem("LR791", "unreadable-input", f"`{path}` is not UTF-8 text", span, "save it as UTF-8")
 
     def _problem(self, code: str, name: str, message: str, span: Span, help_: str | None = None) -> None:
         self.problems.append(Diagnostic(code, name, message, span, help_))
@@ -224,10 +231,11 @@ def locked(recipe: Path) -> Lock | None:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            [_lock_problem("LR792", "unreadable-lock", f"the lock cannot be read: {error}", path)]
-        ) from None
+    except OSError as error:
+        message = f"the lock cannot be read: {error.strerror}"
+        raise RecipeError([_lock_problem("LR792", "unreadable-lock", message, path)]) from None
+    except UnicodeDecodeError:
+        raise RecipeError([_lock_problem("LR792", "unreadable-lock", "the lock is not UTF-8 text", path)]) from None
     try:
         return Lock.model_validate_json(text)
     except ValidationError:

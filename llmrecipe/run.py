@@ -86,7 +86,8 @@ def selected(plan: Plan, until: str | None) -> list[Stage]:
     if len(found) == 1:
         return list(plan.closure(found[0]))
     names = ", ".join(stage.name for stage in found or plan.stages)
-    raise RunError(f"`{until}` is {'no stage' if not found else 'the name of several stages'}", f"one of: {names}")
+    message = f"several stages are named `{until}`" if found else f"there is no stage `{until}`"
+    raise RunError(message, f"one of: {names}")
 
 
 class _StopWaiting(Exception):  # noqa: N818 - it is no error

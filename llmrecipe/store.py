@@ -59,8 +59,9 @@ class Store:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             if not (self.root / "store.json").exists():
                 write(self.root / "store.json", json.dumps({"version": VERSION}) + "\n")
-            if not os.access(self.root / "artifacts", os.W_OK):
-                raise PermissionError(13, os.strerror(13), str(self.root / "artifacts"))
+            for name in ("artifacts", "work", "locks"):
+                if not os.access(self.root / name, os.W_OK):
+                    raise PermissionError(13, os.strerror(13), str(self.root / name))
         except OSError as error:
             raise RunError(
                 f"the store cannot be written: {error.strerror}: {error.filename}",

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmrecipe.resolve import resolve
-from llmrecipe.validate import validate
 
 from llmrecipe.document import Document
+from llmrecipe.resolve import resolve
+from llmrecipe.validate import validate
 
 
 @pytest.fixture

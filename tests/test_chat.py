@@ -154,3 +154,19 @@ def _until(terminal, *wanted):
             shown += os.read(terminal, 4096)
         found = at + len(text)
     return shown
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--max-new-tokens", "0", "a length is a whole number of tokens from 1 on"),
+        ("--max-new-tokens", "many", "a length is a whole number of tokens from 1 on"),
+        ("--temperature", "-1", "a temperature is a number from 0 on"),
+        ("--temperature", "nan", "a temperature is a number from 0 on"),
+        ("--temperature", "hot", "a temperature is a number from 0 on"),
+    ],
+)
+def test_a_number_that_no_model_can_use_is_a_mistake_of_usage(option, value, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parser("chat").parse_args(["chat", "model", f"{option}={value}"])
+    assert message in capsys.readouterr().err

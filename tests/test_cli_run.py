@@ -70,7 +70,7 @@ def test_a_failed_stage_is_an_error_with_help_and_log(recipe, capsys):
         ({".llmrecipe/store.json": '{"version": 2}'}, [], "has version 2; this llmrecipe works with 1", "--store DIR"),
         ({".llmrecipe": ""}, [], "the store cannot be written: ", "--store DIR"),
         ({"runs": ""}, [], "the folder of the run cannot be written: ", "--runs DIR"),
-        ({}, ["--until", "no-such-stage"], "`no-such-stage` is no stage", "one of: scratch/prepare-data"),
+        ({}, ["--until", "no-such-stage"], "there is no stage `no-such-stage`", "one of: scratch/prepare-data"),
     ],
 )
 def test_what_keeps_a_run_from_beginning_is_said(recipe, capsys, files, options, message, help_):
@@ -108,4 +108,6 @@ def test_a_disk_that_is_full_is_said(recipe, capsys, monkeypatch):
 
     monkeypatch.setattr("llmrecipe.folder.write", full)
     assert main(["run", recipe, *FEW]) == 1
-    assert "error: No space left on device: runs/scratch/summary.json.partial" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "error: runs/scratch/summary.json.partial cannot be written: No space left on device\n" in told
+    assert "  = help: make room and run again" in told

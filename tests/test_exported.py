@@ -64,6 +64,13 @@ def test_a_model_of_another_recipe_is_not_taken_for_this_one(recipe):
     assert refused.value.help == f"llmrecipe run {recipe}"
 
 
+def test_a_store_of_another_version_is_not_searched(recipe):
+    export(recipe, "chat")
+    (recipe.parent / ".llmrecipe" / "store.json").write_text('{"version": 2}')
+    with pytest.raises(RunError, match="has version 2; this llmrecipe works with 1"):
+        exported(parsed(recipe))
+
+
 def test_the_model_of_the_last_run_can_still_be_named(recipe):
     last = recipe.parent / "runs" / "chat"
     (last / "model").mkdir(parents=True)

@@ -136,6 +136,17 @@ def test_something_else_in_the_place_of_a_lock_is_refused(write, tmp_path, text)
     assert problems(error)[0][0] == "LR792"
 
 
+def test_a_file_that_may_not_be_read_is_told_with_what_to_do(documents, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("llmrecipe.lock.file_sha256", refuse)
+    with pytest.raises(RecipeError) as error:
+        pin(documents, tmp_path)
+    told = {(found.code, found.help) for found in error.value.diagnostics}
+    assert told == {("LR791", "check its permissions")}
+
+
 def test_no_lock_is_no_lock(tmp_path):
     assert locked(tmp_path / "recipe.yaml") is None
 

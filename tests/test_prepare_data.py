@@ -122,7 +122,7 @@ def test_strings_and_messages_cannot_be_mixed(tmp_path):
         (
             ROWS[:3],
             {"steps": [Filter(kind="filter", min_words=9)]},
-            "no row of `data.train[0]` is left of 3: 3 filter: fewer than 9 words",
+            "none of the 3 rows of `data.train[0]` is left: 3 filter: fewer than 9 words",
             "loosen",
         ),
         (

@@ -314,6 +314,7 @@ def test_an_override_without_a_name_is_for_the_one_document_that_was_asked_for(f
         (["a:x"], "write PATH=VALUE"),
         (["a:=1"], "write PATH=VALUE"),
         (["a:x..y=1"], "write PATH=VALUE"),
+        (["a:x[0].y[1]=2"], r"write x\.0\.y\.1=2"),
         (["a:x=[1"], "does not end"),
         (["a:x={b: 1, b: 2}"], "written twice"),
         (["a:list.7=1"], "has 1 item"),

@@ -142,7 +142,8 @@ def test_a_run_until_a_stage_does_what_that_needs_and_no_more(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("until", "message"), [("train", "`train` is no stage"), ("check-gates", "the name of several stages")]
+    ("until", "message"),
+    [("train", "there is no stage `train`"), ("check-gates", "several stages are named `check-gates`")],
 )
 def test_a_stage_that_cannot_be_meant_is_refused_with_the_choice(until, message):
     with pytest.raises(RunError, match=message) as caught:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -64,6 +65,13 @@ def test_a_store_that_cannot_be_written_is_refused_with_the_reason(tmp_path):
     with pytest.raises(RunError, match=r"the store cannot be written: Not a directory: .*file") as caught:
         Store(tmp_path / "file" / "store").create()
     assert "--store DIR" in caught.value.help
+
+
+@pytest.mark.parametrize("name", ["artifacts", "work", "locks"])
+def test_every_folder_of_a_store_must_be_writable(store, monkeypatch, name):
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != name)
+    with pytest.raises(RunError, match=f"the store cannot be written: Permission denied: .*/{name}"):
+        store.create()
 
 
 def test_a_damaged_artifact_is_named(store):

@@ -1,6 +1,7 @@
 """`llmrecipe chat FILE`: talk to the exported model in the terminal."""
 
 import argparse
+import math
 import os
 import sys
 
@@ -14,9 +15,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", metavar="QUESTION", help="answer this and leave")
     parser.add_argument("--system", metavar="TEXT", help="tell the model who it is")
     parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="sample; 0, the default, takes the likeliest token"
+        "--temperature",
+        type=_temperature,
+        default=0.0,
+        metavar="T",
+        help="sample; 0, the default, takes the likeliest token",
     )
-    parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (default: 512)")
+    parser.add_argument(
+        "--max-new-tokens", type=_length, default=512, metavar="N", help="longest answer (default: 512)"
+    )
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError("a temperature is a number from 0 on")
+    return value
+
+
+def _length(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("a length is a whole number of tokens from 1 on")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

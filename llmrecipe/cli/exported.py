@@ -55,7 +55,7 @@ def exported(arguments: argparse.Namespace) -> Exported:
 
     Raises:
         RecipeError: something in the recipe is wrong.
-        RunError: there is no such model yet.
+        RunError: there is no such model yet, or the store is of another version.
     """
     path = Path(arguments.file)
     if path.is_dir():
@@ -67,7 +67,9 @@ def exported(arguments: argparse.Namespace) -> Exported:
     stage = stages[-1]
     address = understood.plan.addresses()[stage.name]
     name = stage.name.partition("/")[0]
-    folder = Store(planning.store_root(arguments, understood.root)).artifact(address) / "model"
+    store = Store(planning.store_root(arguments, understood.root))
+    store.check()
+    folder = store.artifact(address) / "model"
     if not folder.is_dir():
         help_ = f"llmrecipe run {arguments.file}"
         earlier = understood.root / "runs" / understood.plan.name

@@ -57,5 +57,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _counts(lock: Lock) -> str:
-    files = sum(len(files) for files in lock.files.values())
-    return f"{files} files, {len(lock.folders)} models, {len(lock.commits)} commits, {len(lock.packages)} packages"
+    counts = {
+        "file": sum(len(files) for files in lock.files.values()),
+        "model": len(lock.folders),
+        "commit": len(lock.commits),
+        "package": len(lock.packages),
+    }
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from llmrecipe.cli import front, planning
 from llmrecipe.lock import lock_file
@@ -44,7 +44,7 @@ def _print(plan: Plan, store: Path, pinned: bool) -> None:
         console.print(f"\nserves {service.model} with {service.engine} as `{service.served_model_name}`")
     if plan.derived:
         console.print("\n[bold]derived values[/bold]")
-        rows = Table(box=None, show_header=False, pad_edge=False)
+        rows = Table(Column(no_wrap=True), "", "", box=None, show_header=False, pad_edge=False)
         for value in plan.derived:
             rows.add_row(f"{value.recipe}: {value.field}", json.dumps(value.value), f"({value.because})")
         console.print(rows)

@@ -1,6 +1,7 @@
 """`llmrecipe run`: do what is missing, and go on with what was interrupted."""
 
 import argparse
+import errno
 import importlib
 import json
 import os
@@ -76,7 +77,9 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
     except ConnectionError:
         raise
     except OSError as error:
-        raise RunError(f"{error.strerror}: {error.filename}") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        help_ = "make room and run again" if full else "--store and --runs name other folders"
+        raise RunError(f"{error.filename} cannot be written: {error.strerror}", help_) from None
     if arguments.format == "json":
         print(json.dumps(summary.model_dump(mode="json"), indent=2, ensure_ascii=False))
     else:

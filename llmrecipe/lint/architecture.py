@@ -51,7 +51,7 @@ def heads_that_do_not_divide_the_hidden_size(case: Case) -> Iterator[Finding]:
         return
     free = not families()[shape.family].heads_divide_hidden_size
     if shape.head_dim is None or not free:
-        message = f"a hidden size of {shape.hidden_size} does not divide by {shape.num_attention_heads} heads"
+        message = f"a hidden size of {shape.hidden_size} is not divisible by {shape.num_attention_heads} heads"
         nearest = max(1, round(shape.hidden_size / shape.num_attention_heads)) * shape.num_attention_heads
         help_ = f"use {nearest}, or another number of heads" + (", or write `head_dim`" if free else "")
         yield Finding(f"{SHAPE}.hidden_size", message, help_)

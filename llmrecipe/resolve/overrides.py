@@ -49,6 +49,9 @@ def _parse(argument: str, line: int) -> Override:
     segments = matched["path"].split(".") if matched else []
     if matched is None or not all(segment.strip() for segment in segments):
         raise OverrideError(f"`--set {argument}`: write PATH=VALUE, such as training.max_steps=100")
+    if "[" in matched["path"]:
+        dotted = matched["path"].replace("[", ".").replace("]", "")
+        raise OverrideError(f"`--set {argument}`: items are counted with dots; write {dotted}={matched['value']}")
     if segments[0] == "extends":
         raise OverrideError(f"`--set {argument}`: `extends` is read before overrides; change the file")
     try:

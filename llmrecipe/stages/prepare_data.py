@@ -188,7 +188,7 @@ def _check_not_empty(spec: PrepareData, accounts: Sequence[Account], train: Outp
         if account.rows_in == 0:
             raise StageError(f"`{label}` has no rows", "its files are empty: correct `paths`, or leave it out")
         if account.kept == 0:
-            raise StageError(f"no row of `{label}` is left of {account.rows_in:,}: {account.reasons()}", LOOSEN)
+            raise StageError(f"none of the {account.rows_in:,} rows of `{label}` is left: {account.reasons()}", LOOSEN)
         if account.used == 0:
             raise StageError(f"the weight of `{label}` gives it less than one row", "raise it, or leave the source out")
     if spec.validation_fraction is None or (train.characters and validation.characters):

@@ -164,7 +164,8 @@ def _other_spelling(item: dict[str, Any], sharegpt: bool) -> str:
         return "these are `{role, content}`: `format: messages`, with `columns` if the column has another name"
     if not sharegpt and "from" in item:
         return "these are `{from, value}`: `format: conversations`, with `columns` if the column has another name"
-    return f"it has {', '.join(f'`{key}`' for key in item) or 'no keys'}"
+    keys = "`from` and `value`" if sharegpt else "`role` and `content`"
+    return f"a message has {keys}; this has {', '.join(f'`{key}`' for key in item) or 'no keys'}"
 
 
 def _known_roles(role: object, sharegpt: bool) -> str:
@@ -173,4 +174,4 @@ def _known_roles(role: object, sharegpt: bool) -> str:
     meant = f"did you mean `{close[0]}`? " if close else ""
     if not sharegpt and role in SHAREGPT_ONLY:
         meant = f"did you mean `{ROLES[str(role)]}`? "
-    return f"{meant}Roles are {', '.join(known)}"
+    return f"{meant}roles are {', '.join(known)}"

@@ -59,7 +59,7 @@ class Record:
         question = f"did you mean `{meant}`? " if close else ""
         return self.wrong(
             f"the row has no column `{name}`; it has {there}",
-            f"{question}Say which column it is under `{self.label}`: `columns: {{{column}: {meant}}}`, "
+            f"{question}say which column it is under `{self.label}`: `columns: {{{column}: {meant}}}`, "
             "or choose another `format`",
         )
 
