@@ -45,12 +45,14 @@ def test_a_stage_of_its_own_does_not_see_the_launcher_around_us():
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none", "ACCELERATE_USE_FSDP": "1",
         "OMP_NUM_THREADS": "1", "PATH": "/bin",
     }  # fmt: skip
-    assert launch.alone(around, 1) == {"PATH": "/bin", "OMP_NUM_THREADS": str(launch.cores())}
+    kept = launch.alone(around, 1)
+    assert kept == {"PATH": "/bin", "OMP_NUM_THREADS": str(launch.cores()), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def test_processes_share_the_cores_unless_the_user_says_how():
     assert launch.alone({}, 2)["OMP_NUM_THREADS"] == str(max(1, launch.cores() // 2))
     assert launch.alone({"OMP_NUM_THREADS": "3"}, 2)["OMP_NUM_THREADS"] == "3"
+    assert launch.alone({"OMP_WAIT_POLICY": "ACTIVE"}, 2)["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_a_stage_knows_its_parent(tmp_path):

@@ -89,6 +89,9 @@ stage() {
   fi
 }
 
+# Threads that wait awake make a step several times longer as soon as another program wants a core.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
 # Launchers start processes with one thread each unless they are told.
 threads() {
   local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
@@ -102,36 +105,36 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage pretrain/prepare-data 818eb17c8b64f12b35b09f4eff170e8a 1 \
+stage pretrain/prepare-data 500b26540fd61b1161f0758553dc6f89 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer 723395ba1c29e373ab721ffa9986993d 1 \
+stage pretrain/train-tokenizer 85512c71239f250cb057ec699fba11a0 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize a37e6b8906cfb429ba10b033a6617b97 1 \
+stage pretrain/tokenize aa12c64541ed862603dab3d5dc23fdbf 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 1b6889aa7c593f450b48db175b2708aa 1 \
+stage pretrain/train b912f8693a2a844e8734958372e2ddc4 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity e10344fc141286bbf82721a90d76f480 1 \
+stage pretrain/evaluate-perplexity 7c79882292648cd070580954553c3782 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions 4f3f020a216cbe51d30b9e3fac2a67aa 1 \
+stage pretrain/evaluate-questions 70dd30ad03616e4a2822af705b1e6337 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export 8b2000376e12cf1ca2ca16b6a428247b 1 \
+stage pretrain/export b30be6cba1526c0c400a9e1fce0cca5e 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
-stage chat/prepare-data 3c2bc74df18b99f1c82278758432a37b 1 \
+stage chat/prepare-data e94834f24fc617544dc11fcbbdfdf715 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize edae984b78e88c80826b71855ed84b7c 1 \
+stage chat/tokenize 294843ff33b34f51f39342c4ab17d431 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train 7f64c43682b32fd8059023077dae232a 1 \
+stage chat/train 79271cfae05dd1e3075e209dac21d57e 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions e866aebc56c5d6dcf68255e11a68b29d 1 \
+stage chat/evaluate-questions eeeed41a450a0e0a09042bc7121ac24e 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates e84d6999af505ad8b8d54b506c321f5d 1 \
+stage chat/check-gates 2926dee5eb918018171e02c8fde3f2bd 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export deee6f012445920a02aadf5dc0a402c3 1 \
+stage chat/export 87bd5f4d82e48e03629a7cc66fffa8b5 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/8b2000376e12cf1ca2ca16b6a428247b/model"
-echo "chat/export: .llmrecipe/artifacts/deee6f012445920a02aadf5dc0a402c3/model"
+echo "pretrain/export: .llmrecipe/artifacts/b30be6cba1526c0c400a9e1fce0cca5e/model"
+echo "chat/export: .llmrecipe/artifacts/87bd5f4d82e48e03629a7cc66fffa8b5/model"

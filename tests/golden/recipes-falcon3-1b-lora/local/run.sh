@@ -89,6 +89,9 @@ stage() {
   fi
 }
 
+# Threads that wait awake make a step several times longer as soon as another program wants a core.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
 # Launchers start processes with one thread each unless they are told.
 threads() {
   local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
