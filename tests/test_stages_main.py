@@ -135,6 +135,29 @@ def test_a_stage_that_is_told_to_stop_says_so(tmp_path, number, rank, code, name
     assert outcome(tmp_path, name).status == "interrupted"
 
 
+SWALLOWS = """
+import os, signal, sys, time, types
+from llmrecipe.stages import __main__ as stages
+
+def run(spec, place):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    except KeyboardInterrupt:
+        raise RuntimeError("some library failed") from None
+
+sys.modules["swallows"] = types.SimpleNamespace(run=run)
+stages.STAGES["check_gates"] = "swallows"
+sys.exit(stages.main([sys.argv[1]]))
+"""
+
+
+def test_a_stage_is_interrupted_even_when_a_library_makes_another_error_of_it(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", SWALLOWS, str(job(tmp_path, gates()))], cwd=tmp_path, check=False)
+    assert ended.returncode == 130
+    assert outcome(tmp_path).status == "interrupted"
+
+
 def test_a_stage_dies_with_its_parent(tmp_path):
     script = (
         "import os, subprocess, sys\n"

@@ -8,14 +8,17 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 
 from pydantic import ValidationError
 
 from llmrecipe import tether
 from llmrecipe.plan import PACKAGES, Job, Outcome, Record
+from llmrecipe.stages import reach
 from llmrecipe.stages.place import Interrupted, Place, StageError
 
 STAGES: dict[str, str] = {
@@ -34,6 +37,8 @@ EXIT_CODES: dict[str, int] = {"complete": 0, "failed": 1, "interrupted": 130}
 
 OUTCOME_BYTES = 8192
 
+_told_to_stop = threading.Event()
+
 
 def main(arguments: list[str]) -> int:
     """Run the job named on the command line.
@@ -46,7 +51,7 @@ def main(arguments: list[str]) -> int:
     tether.tie(None if parent is None else int(parent))
     faulthandler.enable()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     if len(arguments) != 1:
         print("usage: python -m llmrecipe.stages JOB.json", file=sys.stderr)
         return 2
@@ -62,6 +67,11 @@ def main(arguments: list[str]) -> int:
     if place.rank != 0 and outcome.status == "interrupted":
         return 0
     return EXIT_CODES[outcome.status]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _told_to_stop.set()
+    raise KeyboardInterrupt
 
 
 def _place(job: Job) -> Place:
@@ -89,6 +99,7 @@ def _run(job: Job, place: Place) -> Outcome:
         if place.rank == 0:
             shutil.rmtree(place.output, ignore_errors=True)
             place.output.mkdir(parents=True)
+        reach.prepare(job)
         metrics = importlib.import_module(STAGES[job.spec.kind]).run(job.spec, place)
         seconds = time.monotonic() - started
         if place.rank == 0:
@@ -100,6 +111,8 @@ def _run(job: Job, place: Place) -> Outcome:
         traceback.print_exc()
         message, help_ = _explain(error, job)
         outcome = Outcome(status="failed", message=message, help=help_, seconds=time.monotonic() - started)
+        if _told_to_stop.is_set():  # Compiled code, pydantic's for one, makes other errors of a KeyboardInterrupt.
+            outcome = Outcome(status="interrupted", seconds=outcome.seconds)
     if place.rank == 0:
         shutil.rmtree(place.output, ignore_errors=True)
     _write_outcome(outcome_file, outcome)
