@@ -39,7 +39,7 @@ def stages(folder: Path) -> dict[str, Any]:
     return {stage["name"]: stage for stage in summary["stages"]}
 
 
-def test_it_learns_to_answer_what_it_never_saw_answered(stages: dict[str, Any]) -> None:
+def test_it_learns_to_answer_questions_that_it_never_saw(stages: dict[str, Any]) -> None:
     before = stages["pretrain/evaluate-questions"]["metrics"]["exact_match"]
     after = stages["chat/evaluate-questions"]["metrics"]["exact_match"]
     assert before < 0.10
@@ -61,7 +61,7 @@ def test_a_second_run_has_nothing_to_do(folder: Path, stages: dict[str, Any]) ->
 @pytest.mark.usefixtures("stages")
 def test_the_chat_answers(folder: Path) -> None:
     said = llmrecipe("chat", "recipe.yaml", "--once", "What is the day after Tuesday?", cwd=folder)
-    assert said.strip() == "The day after Tuesday is Wednesday."
+    assert said.strip() == "It is Wednesday."
 
 
 @pytest.mark.usefixtures("stages")
