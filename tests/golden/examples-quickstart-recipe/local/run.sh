@@ -105,36 +105,36 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage pretrain/prepare-data 500b26540fd61b1161f0758553dc6f89 1 \
+stage pretrain/prepare-data 7fdf3bed0b50f1c85ac66a16f30854a9 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer 85512c71239f250cb057ec699fba11a0 1 \
+stage pretrain/train-tokenizer 7eeee7819831994bd0dc3628d705b3f1 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize aa12c64541ed862603dab3d5dc23fdbf 1 \
+stage pretrain/tokenize 216241b0b7a821cd21bc884b710d9c82 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train b912f8693a2a844e8734958372e2ddc4 1 \
+stage pretrain/train 93f57866e557a25b22340f6ae045e073 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity 7c79882292648cd070580954553c3782 1 \
+stage pretrain/evaluate-perplexity ad82131f55accfcab66770661135e4c5 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions 70dd30ad03616e4a2822af705b1e6337 1 \
+stage pretrain/evaluate-questions c1f47cd86bd0e8fece0805d185b61158 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export b30be6cba1526c0c400a9e1fce0cca5e 1 \
+stage pretrain/export aec7c8c25fa701acb6289a88d10791fb 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
-stage chat/prepare-data e94834f24fc617544dc11fcbbdfdf715 1 \
+stage chat/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize 294843ff33b34f51f39342c4ab17d431 1 \
+stage chat/tokenize 4cb170ffed0c776391e13a808fcae4a8 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train 79271cfae05dd1e3075e209dac21d57e 1 \
+stage chat/train 555a67be832494980aa9b3c366d0c003 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions eeeed41a450a0e0a09042bc7121ac24e 1 \
+stage chat/evaluate-questions b9d7a99138e91acef94abebd1ea25c96 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates 2926dee5eb918018171e02c8fde3f2bd 1 \
+stage chat/check-gates 3145194cf4b56729a122e1c43d12a123 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export 87bd5f4d82e48e03629a7cc66fffa8b5 1 \
+stage chat/export 1fdeb85d8fdc360ff04ec89150192691 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/b30be6cba1526c0c400a9e1fce0cca5e/model"
-echo "chat/export: .llmrecipe/artifacts/87bd5f4d82e48e03629a7cc66fffa8b5/model"
+echo "pretrain/export: .llmrecipe/artifacts/aec7c8c25fa701acb6289a88d10791fb/model"
+echo "chat/export: .llmrecipe/artifacts/1fdeb85d8fdc360ff04ec89150192691/model"

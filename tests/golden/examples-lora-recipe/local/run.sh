@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The run `chat-lora`, written by llmrecipe; compile again instead of editing.
+#
+# Does every stage that the store does not have, with nothing but the files beside this one and the installed
+# packages. A second call does nothing; a call after a kill goes on where the first was.
+#
+# LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
+# PYTHON          the interpreter (python3)
+#
+# Addresses of artifacts are for these packages:
+#   accelerate==1.0.0
+#   datasets==1.0.0
+#   llmrecipe==0.0.0
+#   peft==1.0.0
+#   pyarrow==1.0.0
+#   safetensors==1.0.0
+#   tokenizers==1.0.0
+#   torch==1.0.0
+#   transformers==1.0.0
+#   trl==1.0.0
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+default_root=..
+root=${LLMRECIPE_ROOT:-$here/$default_root}
+cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
+python=${PYTHON:-python3}
+
+set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
+child='' stopped=''
+trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+
+# Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
+attend() {
+  local code=0
+  "$@" </dev/null &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=''
+  return "$code"
+}
+
+complete() {
+  if [[ -n $stopped ]]; then
+    echo "run.sh: interrupted; call it again to go on" >&2
+    exit 130
+  fi
+  [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
+stage() {
+  local name=$1 address=$2 nodes=$3 code=0
+  shift 3
+  if complete "$address"; then
+    echo "$name: complete"
+    return
+  fi
+  if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
+    echo "$name: waiting for node 0"
+    until complete "$address"; do sleep 1; done
+    return
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    exec 9>>".llmrecipe/locks/$address.lock"
+    if command -v flock >/dev/null && ! flock --nonblock 9; then
+      echo "$name: another run is at it, waiting"
+      attend flock 9 || true
+    fi
+    if complete "$address"; then
+      echo "$name: complete"
+      exec 9>&-
+      return
+    fi
+  fi
+  echo "$name: start"
+  attend "$@" || code=$?
+  if ((code != 0)) && ! complete "$address"; then
+    echo "$name: failed (exit code $code); .llmrecipe/work/$address/outcome.json says why" >&2
+    exit "$code"
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    rm -rf ".llmrecipe/work/$address" ".llmrecipe/locks/$address.lock"
+    exec 9>&-
+  fi
+}
+
+# Threads that wait awake make a step several times longer as soon as another program wants a core.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
+# Launchers start processes with one thread each unless they are told.
+threads() {
+  local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
+  echo "OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((each > 0 ? each : 1))}"
+}
+
+mkdir -p .llmrecipe/artifacts .llmrecipe/work .llmrecipe/locks
+[[ -e .llmrecipe/store.json ]] || echo '{"version": 1}' >.llmrecipe/store.json
+if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
+  echo "run.sh: $PWD/.llmrecipe is a store of another version of llmrecipe" >&2
+  exit 1
+fi
+
+stage pretrain/prepare-data 7fdf3bed0b50f1c85ac66a16f30854a9 1 \
+  "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
+stage pretrain/train-tokenizer 7eeee7819831994bd0dc3628d705b3f1 1 \
+  "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
+stage pretrain/tokenize 216241b0b7a821cd21bc884b710d9c82 1 \
+  "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
+stage pretrain/train 93f57866e557a25b22340f6ae045e073 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
+stage pretrain/evaluate-perplexity ad82131f55accfcab66770661135e4c5 1 \
+  "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
+stage pretrain/evaluate-questions c1f47cd86bd0e8fece0805d185b61158 1 \
+  "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
+stage pretrain/export aec7c8c25fa701acb6289a88d10791fb 1 \
+  "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
+stage chat-lora/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
+  "$python" -m llmrecipe.stages "$here/stages/08-chat-lora-prepare-data.json"
+stage chat-lora/tokenize 4cb170ffed0c776391e13a808fcae4a8 1 \
+  "$python" -m llmrecipe.stages "$here/stages/09-chat-lora-tokenize.json"
+stage chat-lora/train e302b80388aa8e735597be4f83da1b78 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-lora-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/10-chat-lora-train.json"
+stage chat-lora/merge f1d694605e33a2afbb69418801447be2 1 \
+  "$python" -m llmrecipe.stages "$here/stages/11-chat-lora-merge.json"
+stage chat-lora/evaluate-questions 0e58f5298709c21cf1a5eef5d12a55e4 1 \
+  "$python" -m llmrecipe.stages "$here/stages/12-chat-lora-evaluate-questions.json"
+stage chat-lora/check-gates dd4cfeedd378253b2860dc800724ff4a 1 \
+  "$python" -m llmrecipe.stages "$here/stages/13-chat-lora-check-gates.json"
+stage chat-lora/export 82e233d2d50c720d559d3384f1f9adca 1 \
+  "$python" -m llmrecipe.stages "$here/stages/14-chat-lora-export.json"
+
+echo "pretrain/export: .llmrecipe/artifacts/aec7c8c25fa701acb6289a88d10791fb/model"
+echo "chat-lora/export: .llmrecipe/artifacts/82e233d2d50c720d559d3384f1f9adca/model"
