@@ -3,14 +3,15 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from llmrecipe.cli import front, planning
+from llmrecipe.cli.exported import refused
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan, Stage, Train
+from llmrecipe.store import RunError, Store
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,16 +29,21 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if found.warnings:
         front.show(found.warnings, arguments.overrides)
-    _print(found.plan, planning.store_root(arguments, found.root), pinned=lock_file(found.file).exists())
+    store = Store(planning.store_root(arguments, found.root))
+    try:
+        store.check()
+    except RunError as error:
+        return refused(error)
+    _print(found.plan, store, pinned=lock_file(found.file).exists())
     return 0
 
 
-def _print(plan: Plan, store: Path, pinned: bool) -> None:
+def _print(plan: Plan, store: Store, pinned: bool) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     addresses = plan.addresses()
     table = Table("stage", "what", "address", "", box=None, header_style="bold", pad_edge=False)
     for stage in plan.stages:
-        done = (store / "artifacts" / addresses[stage.name]).is_dir()
+        done = store.has(addresses[stage.name])
         table.add_row(stage.name, what(stage), addresses[stage.name][:12], "cached" if done else "to do")
     console.print(table)
     for service in plan.services:

@@ -292,6 +292,8 @@ def mixed_row_kinds(case: Case) -> Iterator[Finding]:
         first, here = ROW_KIND[sources[0][1].format], ROW_KIND[source.format]
         if here != first:
             help_ = "train on each kind in a recipe of its own, the second from the first with `{recipe: NAME}`"
+            if at.startswith("data.validation"):
+                help_ = f"write the held-out rows as the training rows are: {first}"
             yield Finding(f"{at}.format", f"rows of `{here}` beside rows of `{first}`", help_)
 
 
