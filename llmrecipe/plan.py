@@ -131,7 +131,6 @@ class TrainTokenizer(Section):
     """The training rows -> a tokenizer folder. Input `rows`. Leaves `tokenizer/`."""
 
     kind: Literal["train_tokenizer"]
-    rows: RowKind
     tokenizer: TrainedTokenizer
     chat_template: str
     """Jinja text."""
@@ -146,7 +145,6 @@ class Tokenize(Section):
     """
 
     kind: Literal["tokenize"]
-    rows: RowKind
     objective: Literal["causal", "preference"]
     tokenizer: HubModel | LocalModel | None
     """Where the tokenizer comes from when no input gives it."""

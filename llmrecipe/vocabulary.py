@@ -255,7 +255,10 @@ class TrainedTokenizer(Section):
 
     kind: Literal["train"]
     algorithm: Literal["bpe", "wordpiece", "unigram"] = "bpe"
-    """`bpe` works on bytes and never meets an unknown character; `wordpiece` and `unigram` work on characters."""
+    """`bpe` works on bytes and never meets an unknown character; `wordpiece` and `unigram` work on characters.
+
+    `unigram` learns from at most 10 million characters, taken evenly from all rows: it needs far more time for each.
+    """
     vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
     """Tokens in all, special ones included."""
     min_frequency: PositiveInt = 2

@@ -1,5 +1,6 @@
 """What several tests begin with: a folder with files in it, understood."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from llmrecipe.document import Document
 from llmrecipe.resolve import resolve
 from llmrecipe.validate import validate
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what tests start would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -60,7 +60,6 @@ def tokenizer_spec(**options: Any) -> TrainTokenizer:
     options = {"vocab_size": 320} | options
     return TrainTokenizer(
         kind="train_tokenizer",
-        rows="text",
         chat_template=options.pop("chat_template", CHATML),
         tokenizer=TrainedTokenizer(kind="train", **options),
         max_length=64,
@@ -77,7 +76,6 @@ def train_a_tokenizer(folder: Path, rows: Path, **options: Any) -> Path:
 def tokenize_rows(folder: Path, prepared: Path, trained: Path, **options: Any) -> Path:
     """The output of a tokenization."""
     given = {
-        "rows": "text",
         "objective": "causal",
         "tokenizer": None,
         "chat_template": None,

@@ -69,7 +69,6 @@ def home(tmp_path_factory):
 
 def encode(home, folder, name, **options):
     rows = home / name.replace(" ", "-") / "output" / "rows"
-    options = {"rows": name.split()[0]} | options
     return tokenize_rows(folder, rows, home / "tokenizer" / "output" / "tokenizer", **options)
 
 
@@ -207,7 +206,7 @@ def test_prompts_that_merge_with_their_answer_are_reported(home, tmp_path):
     prepared = prepare_rows(tmp_path / "p", rows, "prompt_completion")
     corpus = prepare_rows(tmp_path / "c", [{"text": "a\n\n\n\nb"}] * 9, "text")
     tokenizer = train_a_tokenizer(tmp_path / "t", corpus / "rows")
-    options = {"rows": "prompt_completion", "loss_on": "completion"}
+    options = {"loss_on": "completion"}
     output = tokenize_rows(tmp_path / "o", prepared / "rows", tokenizer, **options)
     assert any("in 3 rows the prompt is tokenized otherwise" in warning for warning in report(output)["warnings"])
 
@@ -296,7 +295,7 @@ def _without(home, tmp_path, key):
 def test_conversations_need_a_template_and_texts_an_end(home, tmp_path):
     rows = {name: home / name / "output" / "rows" for name in ("messages", "text")}
     with pytest.raises(StageError, match="the tokenizer has no chat template"):
-        tokenize_rows(tmp_path / "a", rows["messages"], _without(home, tmp_path, "chat_template"), rows="messages")
+        tokenize_rows(tmp_path / "a", rows["messages"], _without(home, tmp_path, "chat_template"))
     with pytest.raises(StageError, match="the tokenizer has no end of text"):
         tokenize_rows(tmp_path / "b", rows["text"], _without(home, tmp_path, "eos_token"))
 
@@ -357,7 +356,7 @@ def test_code_of_a_model_runs_only_when_allowed(home, tmp_path):
 
 def test_tokenizing_imports_neither_torch_nor_datasets_nor_pandas(home, tmp_path):
     spec = Tokenize(
-        kind="tokenize", rows="messages", objective="causal", tokenizer=None, chat_template=None, loss_on="assistant",
+        kind="tokenize", objective="causal", tokenizer=None, chat_template=None, loss_on="assistant",
         max_length=64, packing="bfd", trust_remote_code=False,
     )  # fmt: skip
     (tmp_path / "work").mkdir()

@@ -136,7 +136,6 @@ class Lowering:
         options = {name: getattr(tokenizer, name) for name in TrainedTokenizer.model_fields}
         spec = TrainTokenizer(
             kind="train_tokenizer",
-            rows=self._rows(self.recipe.data),
             tokenizer=TrainedTokenizer(**options),
             chat_template=self._chat_template(tokenizer.chat_template),
             max_length=self.recipe.training.max_length,
@@ -149,7 +148,6 @@ class Lowering:
         origin = self._origin()
         spec = Tokenize(
             kind="tokenize",
-            rows=self._rows(data),
             objective=method.objective,
             tokenizer=origin if not trained and isinstance(origin, HubModel | LocalModel) else None,
             chat_template=self._chat_template(template) if template else None,

@@ -107,36 +107,36 @@ fi
 
 stage pretrain/prepare-data 7fdf3bed0b50f1c85ac66a16f30854a9 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer 7eeee7819831994bd0dc3628d705b3f1 1 \
+stage pretrain/train-tokenizer 41b9c701d5c649123a79d2feedbd8e10 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize 216241b0b7a821cd21bc884b710d9c82 1 \
+stage pretrain/tokenize e5e6a6475e7f9d29e57b79c280ffde0a 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 93f57866e557a25b22340f6ae045e073 1 \
+stage pretrain/train 5423ca102c7982c688424edb0dae295c 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity ad82131f55accfcab66770661135e4c5 1 \
+stage pretrain/evaluate-perplexity e728dccc9dfda8a1ba9e83d9d728dd99 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions c1f47cd86bd0e8fece0805d185b61158 1 \
+stage pretrain/evaluate-questions 9155fcef57bfa2d9666dce484b524aca 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export aec7c8c25fa701acb6289a88d10791fb 1 \
+stage pretrain/export 57a9940b475fc96affc6c64244626344 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
 stage chat-lora/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-lora-prepare-data.json"
-stage chat-lora/tokenize 4cb170ffed0c776391e13a808fcae4a8 1 \
+stage chat-lora/tokenize 3a9bf7cd1b0a0e249693a774a55e72fc 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-lora-tokenize.json"
-stage chat-lora/train e302b80388aa8e735597be4f83da1b78 1 \
+stage chat-lora/train 49761a6f198b4ff3689ff938979574fc 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-lora-train.json"
-stage chat-lora/merge f1d694605e33a2afbb69418801447be2 1 \
+stage chat-lora/merge c65474a41be8c5248a56f1a5e1199f49 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-lora-merge.json"
-stage chat-lora/evaluate-questions 0e58f5298709c21cf1a5eef5d12a55e4 1 \
+stage chat-lora/evaluate-questions c08097d5d0b91ee9b4928637df5b5ffc 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-lora-evaluate-questions.json"
-stage chat-lora/check-gates dd4cfeedd378253b2860dc800724ff4a 1 \
+stage chat-lora/check-gates 3c00d1f28693de927c9d38a4ce3780a1 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-lora-check-gates.json"
-stage chat-lora/export 82e233d2d50c720d559d3384f1f9adca 1 \
+stage chat-lora/export e2c0e4ecad09e7d3ee0fce7c9e0a7542 1 \
   "$python" -m llmrecipe.stages "$here/stages/14-chat-lora-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/aec7c8c25fa701acb6289a88d10791fb/model"
-echo "chat-lora/export: .llmrecipe/artifacts/82e233d2d50c720d559d3384f1f9adca/model"
+echo "pretrain/export: .llmrecipe/artifacts/57a9940b475fc96affc6c64244626344/model"
+echo "chat-lora/export: .llmrecipe/artifacts/e2c0e4ecad09e7d3ee0fce7c9e0a7542/model"

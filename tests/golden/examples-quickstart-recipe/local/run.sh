@@ -107,34 +107,34 @@ fi
 
 stage pretrain/prepare-data 7fdf3bed0b50f1c85ac66a16f30854a9 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer 7eeee7819831994bd0dc3628d705b3f1 1 \
+stage pretrain/train-tokenizer 41b9c701d5c649123a79d2feedbd8e10 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize 216241b0b7a821cd21bc884b710d9c82 1 \
+stage pretrain/tokenize e5e6a6475e7f9d29e57b79c280ffde0a 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 93f57866e557a25b22340f6ae045e073 1 \
+stage pretrain/train 5423ca102c7982c688424edb0dae295c 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity ad82131f55accfcab66770661135e4c5 1 \
+stage pretrain/evaluate-perplexity e728dccc9dfda8a1ba9e83d9d728dd99 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions c1f47cd86bd0e8fece0805d185b61158 1 \
+stage pretrain/evaluate-questions 9155fcef57bfa2d9666dce484b524aca 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export aec7c8c25fa701acb6289a88d10791fb 1 \
+stage pretrain/export 57a9940b475fc96affc6c64244626344 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
 stage chat/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize 4cb170ffed0c776391e13a808fcae4a8 1 \
+stage chat/tokenize 3a9bf7cd1b0a0e249693a774a55e72fc 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train 555a67be832494980aa9b3c366d0c003 1 \
+stage chat/train 68e8394ab386a3c48e8c6e0dced85415 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions b9d7a99138e91acef94abebd1ea25c96 1 \
+stage chat/evaluate-questions babbfba874b16b1b4e00ffd3670e52c8 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates 3145194cf4b56729a122e1c43d12a123 1 \
+stage chat/check-gates e895bf6edca2cf70c6475fdc8bc4fcf8 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export 1fdeb85d8fdc360ff04ec89150192691 1 \
+stage chat/export 1ed5fbdb2cf97b20ff14bab98a9ce887 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/aec7c8c25fa701acb6289a88d10791fb/model"
-echo "chat/export: .llmrecipe/artifacts/1fdeb85d8fdc360ff04ec89150192691/model"
+echo "pretrain/export: .llmrecipe/artifacts/57a9940b475fc96affc6c64244626344/model"
+echo "chat/export: .llmrecipe/artifacts/1ed5fbdb2cf97b20ff14bab98a9ce887/model"

@@ -107,17 +107,17 @@ fi
 
 stage gemma-3-1b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-gemma-3-1b-lora-prepare-data.json"
-stage gemma-3-1b-lora/tokenize ba2399f8529e39ac83b5311a29b505c0 1 \
+stage gemma-3-1b-lora/tokenize ab2209eb1e620abf9e288722fdd73169 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-gemma-3-1b-lora-tokenize.json"
-stage gemma-3-1b-lora/train b32f9348f1a540b6ab9eb40b84763165 1 \
+stage gemma-3-1b-lora/train 145bfe1128485f9cb161c69d476e1a3e 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/gemma-3-1b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-gemma-3-1b-lora-train.json"
-stage gemma-3-1b-lora/merge b9702c85583f07636d83bb2d25469f19 1 \
+stage gemma-3-1b-lora/merge daaeefaaf56627c2929dee8f6737fa0f 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-gemma-3-1b-lora-merge.json"
-stage gemma-3-1b-lora/evaluate-perplexity f006ea21701cf18b5dea077c2f3e31c7 1 \
+stage gemma-3-1b-lora/evaluate-perplexity 7e2d674d32c2aed5c461c149201dce1f 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-gemma-3-1b-lora-evaluate-perplexity.json"
-stage gemma-3-1b-lora/export 68b187368fc123419bedaf51087f5322 1 \
+stage gemma-3-1b-lora/export 51716e123c0f0b68f271da3c3651b77f 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-gemma-3-1b-lora-export.json"
 
-echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/68b187368fc123419bedaf51087f5322/model"
+echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/51716e123c0f0b68f271da3c3651b77f/model"

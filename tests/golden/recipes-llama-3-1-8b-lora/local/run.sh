@@ -107,17 +107,17 @@ fi
 
 stage llama-3-1-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-1-8b-lora-prepare-data.json"
-stage llama-3-1-8b-lora/tokenize 64b6a9aecbca5b61b821a7b600335bc7 1 \
+stage llama-3-1-8b-lora/tokenize 13e6f525af1708d7cb4fa6b9506764b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-1-8b-lora-tokenize.json"
-stage llama-3-1-8b-lora/train 1a2f1cde1aecf215006f6774f0c97fb5 1 \
+stage llama-3-1-8b-lora/train 1b7a77744450c3f47a85c8c3c43fe29e 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-1-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-1-8b-lora-train.json"
-stage llama-3-1-8b-lora/merge 4dff5fda8e6688a7f4333349c6296d85 1 \
+stage llama-3-1-8b-lora/merge 65f969773c74b4a2198d97147c59a870 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-1-8b-lora-merge.json"
-stage llama-3-1-8b-lora/evaluate-perplexity dcb7b6417cc096fb7828a2ea8cd49dcf 1 \
+stage llama-3-1-8b-lora/evaluate-perplexity 044348d03d9669dbc99cf0e21858fea1 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-1-8b-lora-evaluate-perplexity.json"
-stage llama-3-1-8b-lora/export 8174b0288dc5210a321e27a6861c9887 1 \
+stage llama-3-1-8b-lora/export 912029f969165cbb0a127ae651d4cb67 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-llama-3-1-8b-lora-export.json"
 
-echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/8174b0288dc5210a321e27a6861c9887/model"
+echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/912029f969165cbb0a127ae651d4cb67/model"

@@ -107,15 +107,15 @@ fi
 
 stage llama-3-2-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-2-1b-sft-prepare-data.json"
-stage llama-3-2-1b-sft/tokenize 2d9ad17c96fdf3d1f79f993d1881593e 1 \
+stage llama-3-2-1b-sft/tokenize dee3c63a864d347a4833f99fcf2037c0 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-2-1b-sft-tokenize.json"
-stage llama-3-2-1b-sft/train 03eac32390cbf79b7161a96fffb55e05 1 \
+stage llama-3-2-1b-sft/train 90ab36969c0bfa64c43013a529caf713 1 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-2-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-2-1b-sft-train.json"
-stage llama-3-2-1b-sft/evaluate-perplexity 1301fb3d9928faf1de12657ba42822fd 1 \
+stage llama-3-2-1b-sft/evaluate-perplexity bff7a09f4938297222d55c095cac5c1b 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-2-1b-sft-evaluate-perplexity.json"
-stage llama-3-2-1b-sft/export c7372fbb9552114d6da02046f6900926 1 \
+stage llama-3-2-1b-sft/export 71c5e9e719a52bd77435cf014ffe9003 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-2-1b-sft-export.json"
 
-echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/c7372fbb9552114d6da02046f6900926/model"
+echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/71c5e9e719a52bd77435cf014ffe9003/model"

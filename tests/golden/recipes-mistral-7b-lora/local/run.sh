@@ -107,17 +107,17 @@ fi
 
 stage mistral-7b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-mistral-7b-lora-prepare-data.json"
-stage mistral-7b-lora/tokenize 32f524e99cad2af2582992fdbdaf4098 1 \
+stage mistral-7b-lora/tokenize 9d29df29a211553430e5c90f14e3b9b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-mistral-7b-lora-tokenize.json"
-stage mistral-7b-lora/train 35063efe80ef12f0dcd20123d23e5495 1 \
+stage mistral-7b-lora/train 8314bcb1625334e3f0e7b57f75542549 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/mistral-7b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-mistral-7b-lora-train.json"
-stage mistral-7b-lora/merge 2a6bf4d05546ddd90bc9731e45eddf36 1 \
+stage mistral-7b-lora/merge 684881e0900eb031c83d1f2d3208b427 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-mistral-7b-lora-merge.json"
-stage mistral-7b-lora/evaluate-perplexity 72284608b32cb9d0f147cf2fa013f027 1 \
+stage mistral-7b-lora/evaluate-perplexity a55eb6c59c4d0909d4809b044c5c7c0f 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-mistral-7b-lora-evaluate-perplexity.json"
-stage mistral-7b-lora/export 802c5936ddeccfd795f6074ebef50456 1 \
+stage mistral-7b-lora/export 36b77431d961cb2c1be3da45fe961f28 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-mistral-7b-lora-export.json"
 
-echo "mistral-7b-lora/export: .llmrecipe/artifacts/802c5936ddeccfd795f6074ebef50456/model"
+echo "mistral-7b-lora/export: .llmrecipe/artifacts/36b77431d961cb2c1be3da45fe961f28/model"

@@ -107,15 +107,15 @@ fi
 
 stage mistral-7b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-mistral-7b-sft-prepare-data.json"
-stage mistral-7b-sft/tokenize 32f524e99cad2af2582992fdbdaf4098 1 \
+stage mistral-7b-sft/tokenize 9d29df29a211553430e5c90f14e3b9b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-mistral-7b-sft-tokenize.json"
-stage mistral-7b-sft/train 9ca3152f3165b4b86eb32d91780b933d 1 \
+stage mistral-7b-sft/train 5e5ee35048ec220933b06dda76f6cf25 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/mistral-7b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-mistral-7b-sft-train.json"
-stage mistral-7b-sft/evaluate-perplexity 5e1736613c5f83f34fb766e4e4846bd7 1 \
+stage mistral-7b-sft/evaluate-perplexity 2715fb7fd3348c2841dbebd07324df54 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-mistral-7b-sft-evaluate-perplexity.json"
-stage mistral-7b-sft/export 3b3b77a8eeb48a7fca74ba64b4f56452 1 \
+stage mistral-7b-sft/export c23461d510f4dfb0bfead0ba01b7fde0 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-mistral-7b-sft-export.json"
 
-echo "mistral-7b-sft/export: .llmrecipe/artifacts/3b3b77a8eeb48a7fca74ba64b4f56452/model"
+echo "mistral-7b-sft/export: .llmrecipe/artifacts/c23461d510f4dfb0bfead0ba01b7fde0/model"

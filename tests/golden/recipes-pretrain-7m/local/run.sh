@@ -107,17 +107,17 @@ fi
 
 stage pretrain-7m/prepare-data c8df271c795886b4ea197068d3a67621 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-7m-prepare-data.json"
-stage pretrain-7m/train-tokenizer 1269a50b9ec986488e616b72de55496c 1 \
+stage pretrain-7m/train-tokenizer 5b2a04740f55659a4e826483bf379baa 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-7m-train-tokenizer.json"
-stage pretrain-7m/tokenize 7456dfbc717beb95cda6fffd8740548d 1 \
+stage pretrain-7m/tokenize 80cf5a0ca0e35dd4ca464bd9fbe9b5a0 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-7m-tokenize.json"
-stage pretrain-7m/train 8803ced3e9a1f0f9be8a613208387bbf 1 \
+stage pretrain-7m/train 83da8fed87a6593e5d57d2059dcbfb4a 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-7m-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-7m-train.json"
-stage pretrain-7m/evaluate-perplexity 84e8e3b5e07e91b48560cbd7590b42a1 1 \
+stage pretrain-7m/evaluate-perplexity a1f4530e69483447a0430d9831676808 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-7m-evaluate-perplexity.json"
-stage pretrain-7m/export ed3ea55e6b3a47083326e1e9f9575cac 1 \
+stage pretrain-7m/export c1e34f31a507529072cf44105d17499b 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-7m-export.json"
 
-echo "pretrain-7m/export: .llmrecipe/artifacts/ed3ea55e6b3a47083326e1e9f9575cac/model"
+echo "pretrain-7m/export: .llmrecipe/artifacts/c1e34f31a507529072cf44105d17499b/model"

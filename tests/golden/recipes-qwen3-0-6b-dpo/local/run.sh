@@ -107,26 +107,26 @@ fi
 
 stage qwen3-0-6b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-0-6b-sft-prepare-data.json"
-stage qwen3-0-6b-sft/tokenize e01265e5ac88d2f88b14eefa59ae1685 1 \
+stage qwen3-0-6b-sft/tokenize 429a58439cf4a13b8214c117b4c6774f 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-0-6b-sft-tokenize.json"
-stage qwen3-0-6b-sft/train 7ef30ee75f4b56234bf39118fde4e807 1 \
+stage qwen3-0-6b-sft/train facd0b8bc866a2fecbf830887c8f0130 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-0-6b-sft-train.json"
-stage qwen3-0-6b-sft/evaluate-perplexity 80728f9d80fa7877e3c24128001619e4 1 \
+stage qwen3-0-6b-sft/evaluate-perplexity 200a412c6c5ed1b222b18d464243237f 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-0-6b-sft-evaluate-perplexity.json"
-stage qwen3-0-6b-sft/export f3fe4ba2e95b0b0b552aa9d11892dfec 1 \
+stage qwen3-0-6b-sft/export d6635debc3d447e72a5973eb0e270697 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-0-6b-sft-export.json"
 stage qwen3-0-6b-dpo/prepare-data e699dd272da9714cf4dd677cdfb7bcc1 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-qwen3-0-6b-dpo-prepare-data.json"
-stage qwen3-0-6b-dpo/tokenize 2bccb13b6e2c9d1dc5971d1a86d357bb 1 \
+stage qwen3-0-6b-dpo/tokenize f702ad5c38ac3f25d8c537557cda4bad 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-qwen3-0-6b-dpo-tokenize.json"
-stage qwen3-0-6b-dpo/train 83a46620b057b4bfe2e27043ae3825af 1 \
+stage qwen3-0-6b-dpo/train 076039957393a2fdccb53054360ada52 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-dpo-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-qwen3-0-6b-dpo-train.json"
-stage qwen3-0-6b-dpo/export 56837e537dfda989d0b8071b02e25096 1 \
+stage qwen3-0-6b-dpo/export f7dbc7db25fbbe21db41b0100e5aa7dd 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-qwen3-0-6b-dpo-export.json"
 
-echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/f3fe4ba2e95b0b0b552aa9d11892dfec/model"
-echo "qwen3-0-6b-dpo/export: .llmrecipe/artifacts/56837e537dfda989d0b8071b02e25096/model"
+echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/d6635debc3d447e72a5973eb0e270697/model"
+echo "qwen3-0-6b-dpo/export: .llmrecipe/artifacts/f7dbc7db25fbbe21db41b0100e5aa7dd/model"

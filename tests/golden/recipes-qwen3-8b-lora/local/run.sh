@@ -107,17 +107,17 @@ fi
 
 stage qwen3-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-8b-lora-prepare-data.json"
-stage qwen3-8b-lora/tokenize 0321bb61c11bcd0ac26ce2155408b038 1 \
+stage qwen3-8b-lora/tokenize d607f441086ea8f5c1caaa5d76f42d11 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-8b-lora-tokenize.json"
-stage qwen3-8b-lora/train 617df2cb01fe217759edc579ce2fb208 1 \
+stage qwen3-8b-lora/train 339a4130e2af7960a9aeef7bbac123df 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-8b-lora-train.json"
-stage qwen3-8b-lora/merge 46fc72f7335260fcbfbb4b679d5ead9d 1 \
+stage qwen3-8b-lora/merge 5cc097e8e8a0f48895918a95d7ed42b2 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-8b-lora-merge.json"
-stage qwen3-8b-lora/evaluate-perplexity 268f2b5d0939d145f3949e61b43dae99 1 \
+stage qwen3-8b-lora/evaluate-perplexity 623677d91151ad4788d73fbffc583431 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-8b-lora-evaluate-perplexity.json"
-stage qwen3-8b-lora/export f16c2aafc8c7427b1573387f0dde6421 1 \
+stage qwen3-8b-lora/export 8ccdbaae778179f8f71fa0c24733ff66 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-qwen3-8b-lora-export.json"
 
-echo "qwen3-8b-lora/export: .llmrecipe/artifacts/f16c2aafc8c7427b1573387f0dde6421/model"
+echo "qwen3-8b-lora/export: .llmrecipe/artifacts/8ccdbaae778179f8f71fa0c24733ff66/model"

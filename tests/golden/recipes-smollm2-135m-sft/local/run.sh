@@ -107,15 +107,15 @@ fi
 
 stage smollm2-135m-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm2-135m-sft-prepare-data.json"
-stage smollm2-135m-sft/tokenize c82e0bb5d3d4a631999f23ef919a3e74 1 \
+stage smollm2-135m-sft/tokenize 0acce906ef99fa57e58402150632a236 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm2-135m-sft-tokenize.json"
-stage smollm2-135m-sft/train 19bafc8916de396e5f7b386ba5967c68 1 \
+stage smollm2-135m-sft/train c88d988092fd971f40274e3bf2575352 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm2-135m-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm2-135m-sft-train.json"
-stage smollm2-135m-sft/evaluate-perplexity 8656a9cfe6fba6ea06075f17f562fb2a 1 \
+stage smollm2-135m-sft/evaluate-perplexity 89af9dec3dd7afb248fe98151160618d 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm2-135m-sft-evaluate-perplexity.json"
-stage smollm2-135m-sft/export fa346da515b7c5d16356097fbe521c63 1 \
+stage smollm2-135m-sft/export bc04a1702e0626be2282fe8987a87862 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm2-135m-sft-export.json"
 
-echo "smollm2-135m-sft/export: .llmrecipe/artifacts/fa346da515b7c5d16356097fbe521c63/model"
+echo "smollm2-135m-sft/export: .llmrecipe/artifacts/bc04a1702e0626be2282fe8987a87862/model"

@@ -107,17 +107,17 @@ fi
 
 stage smollm3-3b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm3-3b-lora-prepare-data.json"
-stage smollm3-3b-lora/tokenize a3c8e41f2e2d02560c5666e64a9ae729 1 \
+stage smollm3-3b-lora/tokenize bb3548532fd5960a6bc0307ce94a96c4 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm3-3b-lora-tokenize.json"
-stage smollm3-3b-lora/train abb4eb1232a27306e00e96b66670538d 1 \
+stage smollm3-3b-lora/train 2a03f5452350c41c63fd9fd226ba40cd 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm3-3b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm3-3b-lora-train.json"
-stage smollm3-3b-lora/merge f5801abf0e6ee903bcb227a98a5ee254 1 \
+stage smollm3-3b-lora/merge 8c71ac3278860c9f08055679966b5950 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm3-3b-lora-merge.json"
-stage smollm3-3b-lora/evaluate-perplexity 25f13283a46d061101bf659da4f5e96b 1 \
+stage smollm3-3b-lora/evaluate-perplexity e6b854db08db0a26b1774a5ea2167b9f 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm3-3b-lora-evaluate-perplexity.json"
-stage smollm3-3b-lora/export 1c6dc26a519e2ecbfdcea33c6bd56114 1 \
+stage smollm3-3b-lora/export e99c8621f4da4b7fffcca54c843fea74 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-smollm3-3b-lora-export.json"
 
-echo "smollm3-3b-lora/export: .llmrecipe/artifacts/1c6dc26a519e2ecbfdcea33c6bd56114/model"
+echo "smollm3-3b-lora/export: .llmrecipe/artifacts/e99c8621f4da4b7fffcca54c843fea74/model"

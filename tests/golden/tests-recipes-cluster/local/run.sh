@@ -113,15 +113,15 @@ fi
 
 stage cluster/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-cluster-prepare-data.json"
-stage cluster/tokenize 3707855c4bd74b7fe3193c49cd8f57bc 1 \
+stage cluster/tokenize a742ef746a9445ed8e5135421391abd9 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-cluster-tokenize.json"
-stage cluster/train b0788771cb40ab2adcf737e2134fe04b 2 \
+stage cluster/train 0a9e0302572632c0987eb2e7e52c20f9 2 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/cluster-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-cluster-train.json"
-stage cluster/merge a04e60c031b9424d994714aa8d85df9e 1 \
+stage cluster/merge 50555257acf9f151018b031c73a2512c 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-cluster-merge.json"
-stage cluster/export d455a4825b5b4fa79cafd89a6b1f9da7 1 \
+stage cluster/export 9fcf3f76fb4597b905c79d989908c41e 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-cluster-export.json"
 
-echo "cluster/export: .llmrecipe/artifacts/d455a4825b5b4fa79cafd89a6b1f9da7/model"
+echo "cluster/export: .llmrecipe/artifacts/9fcf3f76fb4597b905c79d989908c41e/model"

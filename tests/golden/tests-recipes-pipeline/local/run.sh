@@ -107,28 +107,28 @@ fi
 
 stage rhymes/prepare-data 70e3b4bb3b98fdbbd2deb7815215a4f0 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-rhymes-prepare-data.json"
-stage rhymes/train-tokenizer c8bdfae0b885c9796b2a02203c98ec15 1 \
+stage rhymes/train-tokenizer b23a520576bb93b4a0de640b576995bc 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-rhymes-train-tokenizer.json"
-stage rhymes/tokenize 3e30c60947b096c7c29f85c5f8213ffd 1 \
+stage rhymes/tokenize db70b925bbb188868fc4cd54ff0d60d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-rhymes-tokenize.json"
-stage rhymes/train bf6366b0aa739b0f30ffa83d2f8fb786 1 \
+stage rhymes/train ca1d29c9f68fbeee355de7196104fc96 1 \
   env "$(threads 2)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/rhymes-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-rhymes-train.json"
-stage rhymes/export d38db80ad380b1e1083f71cb8aead3dc 1 \
+stage rhymes/export f2d5e1f2819703daad755dee46c48fcb 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-rhymes-export.json"
 stage answers/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-answers-prepare-data.json"
-stage answers/tokenize e12c4e41cb605923e14d1fe10e1924ab 1 \
+stage answers/tokenize 901355284b9bc37c4e745b1993b09817 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-answers-tokenize.json"
-stage answers/train fecbac81be242d3a2111daa206618191 1 \
+stage answers/train f16f7bd5bb35fa8843ad237d1c048aee 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/answers-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-answers-train.json"
-stage answers/merge d5fd0505b230aa6165cbc7c434d05701 1 \
+stage answers/merge ab91fab3ed98f5962aae214f7cc7ab8e 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-answers-merge.json"
-stage answers/export c682f86413bcb725d4aad170d1e19c8e 1 \
+stage answers/export 80d73e7ed42adf34fe1d7833de01a83f 1 \
   "$python" -m llmrecipe.stages "$here/stages/10-answers-export.json"
 
-echo "rhymes/export: .llmrecipe/artifacts/d38db80ad380b1e1083f71cb8aead3dc/model"
-echo "answers/export: .llmrecipe/artifacts/c682f86413bcb725d4aad170d1e19c8e/model"
+echo "rhymes/export: .llmrecipe/artifacts/f2d5e1f2819703daad755dee46c48fcb/model"
+echo "answers/export: .llmrecipe/artifacts/80d73e7ed42adf34fe1d7833de01a83f/model"

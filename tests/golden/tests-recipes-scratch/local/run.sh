@@ -107,17 +107,17 @@ fi
 
 stage scratch/prepare-data 47304d069ffe1cebd742ef07d33cd511 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-scratch-prepare-data.json"
-stage scratch/train-tokenizer 21a98db05cf91b1d6b0c6cfe9a1ade53 1 \
+stage scratch/train-tokenizer eb79d57b6060fb052d401d88367513c6 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-scratch-train-tokenizer.json"
-stage scratch/tokenize d24b62674d8881756bdd98ca1691de91 1 \
+stage scratch/tokenize b7ee38297c966ea9202a2aeb21a246db 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-scratch-tokenize.json"
-stage scratch/train 766666b4fa875e9a940182d1127c35fe 1 \
+stage scratch/train 07922cd0dbdfb959a78ea800ac9e33b5 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/scratch-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-scratch-train.json"
-stage scratch/evaluate-perplexity 7ec75deec61a6fd33ac13493a6bd83a3 1 \
+stage scratch/evaluate-perplexity dddf56be5b1a42118cdf133fb1ffcf49 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-scratch-evaluate-perplexity.json"
-stage scratch/export f6951d00cfe791a3c2a7ee6c9ae8cd13 1 \
+stage scratch/export f1b2d7381c70e4a32ca7b13a7c7e6f03 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-scratch-export.json"
 
-echo "scratch/export: .llmrecipe/artifacts/f6951d00cfe791a3c2a7ee6c9ae8cd13/model"
+echo "scratch/export: .llmrecipe/artifacts/f1b2d7381c70e4a32ca7b13a7c7e6f03/model"

@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 default_root=../..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
-model=$root/.llmrecipe/artifacts/c682f86413bcb725d4aad170d1e19c8e/model
+model=$root/.llmrecipe/artifacts/80d73e7ed42adf34fe1d7833de01a83f/model
 if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1
