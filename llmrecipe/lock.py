@@ -19,10 +19,10 @@ from llmrecipe.plan import PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
 from llmrecipe.recipe.evaluation import Generation
-from llmrecipe.recipe.model import is_path
 from llmrecipe.schema import Section
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
+from llmrecipe.vocabulary import is_path
 
 RepoKind = Literal["model", "dataset"]
 Commit = Callable[[RepoKind, str, str | None], str]
@@ -148,11 +148,17 @@ class _Pins:
                     pinned.append(PinnedFile(path=name, suffix=suffix(name), size=size, sha256=digest))
 
     def _model(self, document: Document) -> None:
-        base, at = document.recipe.model.base, ("model", "base")
+        self._weights(document, ("model", "base"), document.recipe.model.base, document.recipe.model.revision)
+        if document.recipe.method is not None:
+            for role, reference in document.recipe.method.models().items():
+                self._weights(document, ("method", role), reference, None)
+
+    def _weights(self, document: Document, at: Location, base: object, revision: str | None) -> None:
+        """Pin a model that another recipe does not make."""
         if not isinstance(base, str):
             return
         if not is_path(base):
-            self._repo(document, at, "model", (base, document.recipe.model.revision))
+            self._repo(document, at, "model", (base, revision))
             return
         start = folder(document, at) / Path(base).expanduser()
         if not start.is_dir():

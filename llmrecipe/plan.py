@@ -16,14 +16,20 @@ from llmrecipe.vocabulary import (
     Adapter,
     Architecture,
     Attention,
+    Distributed,
     Dtype,
     ExportFormat,
     Format,
     Gate,
+    Head,
     Muon,
+    Objective,
     PrepareStep,
+    Quantization,
     RowKind,
+    Single,
     TrainedTokenizer,
+    Unquantized,
 )
 
 # -- what comes from outside, pinned --
@@ -100,9 +106,11 @@ class NewModel(Section):
 
 
 class InputModel(Section):
-    """The model that another stage left: the stage's input `model`."""
+    """The model that another stage left."""
 
     kind: Literal["input"]
+    name: str = "model"
+    """Which input of the stage."""
 
 
 ModelOrigin = Annotated[HubModel | LocalModel | NewModel | InputModel, Field(discriminator="kind")]
@@ -145,7 +153,7 @@ class Tokenize(Section):
     """
 
     kind: Literal["tokenize"]
-    objective: Literal["causal", "preference"]
+    objective: Objective
     tokenizer: HubModel | LocalModel | None
     """Where the tokenizer comes from when no input gives it."""
     chat_template: str | None
@@ -157,7 +165,9 @@ class Tokenize(Section):
 
 
 class Train(Section):
-    """A dataset and a model -> a trained model. Inputs `dataset`, `tokenizer`, and `model` when a stage makes it.
+    """A dataset and a model -> a trained model.
+
+    Inputs `dataset`, `tokenizer`, and what stages make of `model` and of `models`, by its role.
 
     Leaves `model/`: a model with its tokenizer, or an adapter; and `metrics/log.jsonl`, one object per logged step.
     """
@@ -171,9 +181,14 @@ class Train(Section):
     arguments: dict[str, JsonValue]
     """Keyword arguments of the configuration class."""
     model: ModelOrigin
+    head: Head = "causal"
     dtype: Dtype | Literal["auto"]
     attention: Attention
     adapter: Adapter
+    quantization: Quantization = Unquantized(kind="none")
+    models: dict[str, ModelOrigin] = {}
+    """Other models that the method needs, by their role."""
+    distributed: Distributed = Single(kind="single")
     optimizer: Muon | None
     """An optimizer that `arguments` cannot name."""
     packed: bool
@@ -211,6 +226,7 @@ class Evaluate(Section):
     kind: Literal["evaluate"]
     suite: Annotated[PerplexitySuite | GenerationSuite, Field(discriminator="kind")]
     model: ModelOrigin
+    head: Head = "causal"
     dtype: Dtype | Literal["auto"]
     attention: Attention
     trust_remote_code: bool
@@ -231,6 +247,7 @@ class Merge(Section):
 
     kind: Literal["merge"]
     model: ModelOrigin
+    head: Head = "causal"
     trust_remote_code: bool
 
 
@@ -241,6 +258,7 @@ class Export(Section):
     formats: list[ExportFormat]
     model: ModelOrigin
     """`input`, or the base itself when nothing was trained."""
+    head: Head = "causal"
     name: Name
     license: str | None
     description: str | None

@@ -28,6 +28,12 @@ ROW_KIND: dict[Format, RowKind] = {
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
+Objective = Literal["causal", "preference"]
+"""What tokenization makes of a row."""
+
+Head = Literal["causal", "masked", "reward"]
+"""What a model ends in: `causal` and `masked` predict tokens, `reward` is one number for a whole text."""
+
 
 # -- preparation steps, in the order in which a recipe lists them --
 
@@ -80,6 +86,27 @@ PrepareStep = Annotated[Normalize | Filter | Deduplicate, Field(discriminator="k
 
 
 # -- models --
+
+
+class RecipeReference(Section):
+    """The model that another recipe exports."""
+
+    recipe: Annotated[str, Field(min_length=1)]
+    """`NAME` of a document of the same file, or `path/to/file.yaml#NAME`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe, without its file."""
+        return self.recipe.rpartition("#")[2]
+
+
+ModelReference = Annotated[str, Field(min_length=1)] | RecipeReference
+"""A model with weights: a Hub id, a path (`./`, `../`, `~` or `/` first), or `{recipe: NAME}`."""
+
+
+def is_path(base: str) -> bool:
+    """Whether a reference is a directory of this machine; any other string is a Hub id."""
+    return base.startswith(("./", "../", "~", "/"))
 
 
 class Architecture(Section):
@@ -146,7 +173,50 @@ class DoRA(_LowRank):
 
 Adapter = Annotated[Full | LoRA | DoRA, Field(discriminator="kind")]
 
+
+class Unquantized(Section):
+    """The weights of the base as they are."""
+
+    kind: Literal["none"]
+
+
+class Int8(Section):
+    """The base in 8 bits while an adapter is trained on it. Source: https://arxiv.org/abs/2208.07339"""
+
+    kind: Literal["int8"]
+
+
+class NF4(Section):
+    """The base in 4 bits while an adapter is trained on it (QLoRA). Source: https://arxiv.org/abs/2305.14314"""
+
+    kind: Literal["nf4"]
+    double_quantization: bool = True
+    """Quantize the scales of the blocks as well: 0.37 bits less per weight."""
+    compute_dtype: Literal["auto"] | Dtype = "auto"
+    """Type in which layers compute. `auto`: that of `training.precision`."""
+
+
+Quantization = Annotated[Unquantized | Int8 | NF4, Field(discriminator="kind")]
+
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
+# -- how a run spreads --
+
+
+class Single(Section):
+    """One process."""
+
+    kind: Literal["single"]
+
+
+class DDP(Section):
+    """One process per device, each with the whole model. Source: https://arxiv.org/abs/2006.15704"""
+
+    kind: Literal["ddp"]
+
+
+Distributed = Annotated[Single | DDP, Field(discriminator="kind")]
 
 
 # -- optimization --

@@ -31,7 +31,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("estimate", "recipe, vocabulary, facts", "-"),
     ("lint", "recipe, methods, vocabulary, document, source, paths, diagnostics, estimate, facts", "-"),
     ("plan", "schema, vocabulary", "pydantic"),
-    ("lock", "schema, recipe, document, source, paths, hashing, diagnostics, plan", "pydantic"),
+    ("lock", "schema, vocabulary, recipe, document, source, paths, hashing, diagnostics, plan", "pydantic"),
     ("hub", "lock", "huggingface_hub"),
     ("lower", "recipe, methods, vocabulary, facts, estimate, plan, lock", "pydantic, yaml"),
     ("difference", "schema, plan", "pydantic"),

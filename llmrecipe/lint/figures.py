@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from llmrecipe import estimate
 from llmrecipe.facts import models
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.model import FromScratch, RecipeReference
+from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer
-from llmrecipe.vocabulary import Dtype
+from llmrecipe.vocabulary import Dtype, RecipeReference
 
 
 @dataclass(frozen=True)

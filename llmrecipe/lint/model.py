@@ -7,8 +7,9 @@ from pathlib import Path
 from llmrecipe.facts import accelerators
 from llmrecipe.lint import local
 from llmrecipe.lint.rule import Case, Finding, rule
-from llmrecipe.recipe.model import FromScratch, RecipeReference, is_path
+from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import Reuse, TrainTokenizer
+from llmrecipe.vocabulary import RecipeReference, is_path
 
 
 @rule("LR201")

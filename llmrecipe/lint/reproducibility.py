@@ -7,9 +7,9 @@ from typing import Any
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import all_sources
 from llmrecipe.recipe.data import Hub
-from llmrecipe.recipe.model import is_path
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.source import Path as Location
+from llmrecipe.vocabulary import is_path
 
 SECRET = re.compile(
     r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}"

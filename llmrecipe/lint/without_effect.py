@@ -13,9 +13,8 @@ from llmrecipe.lint.sources import (
 )
 from llmrecipe.methods.sft import SFT
 from llmrecipe.recipe.data import Files
-from llmrecipe.recipe.model import is_path
 from llmrecipe.recipe.tokenizer import TrainTokenizer
-from llmrecipe.vocabulary import Deduplicate, Filter, Full, Normalize
+from llmrecipe.vocabulary import Deduplicate, Filter, Full, Normalize, is_path
 
 
 @rule("LR801", "warning")

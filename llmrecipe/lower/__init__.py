@@ -26,7 +26,7 @@ def lower(recipes: Sequence[Recipe], lock: Lock, world_size: int | None = None) 
     derived: list[Derived] = []
     for recipe in recipes:
         known[recipe.name] = recipe
-        lowering = Lowering(recipe, lock, world_size)
+        lowering = Lowering(recipe, lock, world_size, known)
         stages += lowering.stages()
         derived += lowering.derived.values()
         servers += services(recipe, known)

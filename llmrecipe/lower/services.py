@@ -7,9 +7,10 @@ from pydantic import JsonValue
 from llmrecipe import estimate
 from llmrecipe.plan import Resources, Service
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.model import FromScratch, RecipeReference
+from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM, Transformers
 from llmrecipe.recipe.tokenizer import TrainTokenizer
+from llmrecipe.vocabulary import RecipeReference
 
 _VLLM_OPTIONS = (
     "tensor_parallel_size",

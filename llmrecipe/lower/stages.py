@@ -1,5 +1,6 @@
 """One recipe -> its stages; one short function each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -39,17 +40,21 @@ from llmrecipe.plan import (
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Data, Files, Source
 from llmrecipe.recipe.evaluation import Perplexity, Suite
-from llmrecipe.recipe.hardware import DDP
-from llmrecipe.recipe.model import FromScratch, RecipeReference, is_path
+from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
 from llmrecipe.vocabulary import (
     ROW_KIND,
     Architecture,
     Dtype,
     Full,
+    Head,
+    ModelReference,
     Muon,
+    RecipeReference,
     RowKind,
+    Single,
     TrainedTokenizer,
+    is_path,
 )
 
 
@@ -61,6 +66,8 @@ class Lowering:
     lock: Lock
     launched: int | None
     """Processes of a launcher that runs already."""
+    known: Mapping[str, Recipe]
+    """The recipes before this one, by name, and this one."""
     derived: dict[str, Derived] = field(default_factory=dict)
     """By field: what the recipe left to us."""
 
@@ -172,9 +179,13 @@ class Lowering:
             config=method.config,
             arguments=self._arguments(method, world_size),
             model=self._origin(),
+            head=self._head,
             dtype=self._training_dtype(),
             attention=model.attention,
             adapter=model.adapter,
+            quantization=model.quantization,
+            models={role: self._reference(role, ref) for role, ref in method.models().items()},
+            distributed=self.recipe.distributed,
             optimizer=training.optimizer if isinstance(training.optimizer, Muon) else None,
             packed=self._packing(data) != "none",
             world_size=world_size,
@@ -182,10 +193,17 @@ class Lowering:
             trust_remote_code=model.trust_remote_code,
         )
         inputs = {"dataset": self._at("tokenize.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
-        return self._stage("train", spec, inputs | self._base_input(), resources)
+        roles = {role: f"{ref.name}/export.model" for role, ref in method.models().items()
+                 if isinstance(ref, RecipeReference)}  # fmt: skip
+        return self._stage("train", spec, inputs | self._base_input() | roles, resources)
 
     def _merge(self) -> Stage:
-        spec = Merge(kind="merge", model=self._origin(), trust_remote_code=self.recipe.model.trust_remote_code)
+        spec = Merge(
+            kind="merge",
+            model=self._origin(),
+            head=self._head,
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
         return self._stage("merge", spec, {"adapter": self._at("train.model")} | self._base_input())
 
     def _evaluate(self, i: int, suite: Suite) -> Stage:
@@ -193,6 +211,7 @@ class Lowering:
             kind="evaluate",
             suite=self._suite(i, suite),
             model=self._origin() if self.recipe.method is None or self._unmerged else InputModel(kind="input"),
+            head=self._head,
             dtype="auto",
             attention=self.recipe.model.attention,
             trust_remote_code=self.recipe.model.trust_remote_code,
@@ -213,6 +232,7 @@ class Lowering:
             kind="export",
             formats=export.formats,
             model=self._origin() if recipe.method is None else InputModel(kind="input"),
+            head=self._head,
             name=recipe.name,
             license=export.license,
             description=export.description,
@@ -239,6 +259,24 @@ class Lowering:
                 return LocalModel(kind="local", path=base, sha256=self.lock.folders[self._pin_key("model", "base")])
             case str():
                 return HubModel(kind="hub", repo=base, revision=self._commit("model", base, self.recipe.model.revision))
+
+    def _reference(self, role: str, reference: ModelReference) -> ModelOrigin:
+        """The model that the method needs in a role."""
+        match reference:
+            case RecipeReference():
+                return InputModel(kind="input", name=role)
+            case str() if is_path(reference):
+                return LocalModel(kind="local", path=reference, sha256=self.lock.folders[self._pin_key("method", role)])
+            case str():
+                return HubModel(kind="hub", repo=reference, revision=self._commit("model", reference, None))
+
+    @property
+    def _head(self) -> Head:
+        """What the model ends in: what the nearest method says on the way to its base."""
+        recipe = self.recipe
+        while recipe.method is None and isinstance(recipe.model.base, RecipeReference):
+            recipe = self.known[recipe.model.base.name]
+        return "causal" if recipe.method is None else recipe.method.head
 
     def _commit(self, kind: str, repo: str, revision: str | None) -> str | None:
         if is_commit(revision):
@@ -369,7 +407,7 @@ class Lowering:
 
     def _training_resources(self) -> Resources:
         hardware = self.recipe.hardware
-        spread = isinstance(self.recipe.distributed, DDP)
+        spread = not isinstance(self.recipe.distributed, Single)
         on_cpu = hardware.accelerator == "cpu"
         devices = hardware.num_accelerators if spread else 1
         return Resources(

@@ -5,9 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from llmrecipe.schema import Section
-from llmrecipe.vocabulary import RowKind
-
-Objective = Literal["causal", "preference"]
+from llmrecipe.vocabulary import Head, ModelReference, Objective, RowKind
 
 
 class BaseMethod(Section):
@@ -24,6 +22,10 @@ class BaseMethod(Section):
     """What tokenization makes of a row."""
     learning_rate: ClassVar[float]
     """Peak learning rate when the recipe has none and every weight is trained."""
+    head: ClassVar[Head] = "causal"
+    """What the trained model ends in."""
+    experimental: ClassVar[str | None] = None
+    """Why an upgrade may break it: it lives in a module whose library promises nothing. `plan` says so."""
 
     def loss_on(self, rows: RowKind) -> Literal["all", "completion", "assistant"]:
         """Which tokens of a row the loss is over."""
@@ -31,4 +33,8 @@ class BaseMethod(Section):
 
     def options(self) -> dict[str, JsonValue]:
         """Keyword arguments for the class named by `config`."""
+        return {}
+
+    def models(self) -> dict[str, ModelReference]:
+        """Other models that training needs, by their role: `{"teacher_model": ...}`."""
         return {}

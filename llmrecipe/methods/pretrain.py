@@ -2,8 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from llmrecipe.methods.base import BaseMethod, Objective
-from llmrecipe.vocabulary import RowKind
+from llmrecipe.methods.base import BaseMethod
+from llmrecipe.vocabulary import Objective, RowKind
 
 
 class Pretrain(BaseMethod):

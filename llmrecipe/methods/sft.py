@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
-from llmrecipe.methods.base import BaseMethod, Objective
-from llmrecipe.vocabulary import RowKind
+from llmrecipe.methods.base import BaseMethod
+from llmrecipe.vocabulary import Objective, RowKind
 
 
 class SFT(BaseMethod):

@@ -8,12 +8,13 @@ from llmrecipe.methods import Method
 from llmrecipe.recipe.data import Data
 from llmrecipe.recipe.evaluation import Evaluation
 from llmrecipe.recipe.export import Export
-from llmrecipe.recipe.hardware import Distributed, Hardware, Single
+from llmrecipe.recipe.hardware import Hardware
 from llmrecipe.recipe.model import Model
 from llmrecipe.recipe.serving import Serving
 from llmrecipe.recipe.tokenizer import Reuse, Tokenizer
 from llmrecipe.recipe.training import Training
 from llmrecipe.schema import Name, Section
+from llmrecipe.vocabulary import Distributed, Single
 
 
 class Recipe(Section):

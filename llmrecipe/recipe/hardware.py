@@ -1,6 +1,6 @@
-"""`hardware` and `distributed`: what a run is meant for, and how it spreads."""
+"""`hardware`: what a run is meant for."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -20,18 +20,3 @@ class Hardware(Section):
     """Host memory of one node, as Kubernetes writes it."""
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """Price of one device and hour, in your currency."""
-
-
-class Single(Section):
-    """One process."""
-
-    kind: Literal["single"]
-
-
-class DDP(Section):
-    """One process per device, each with the whole model. Source: https://arxiv.org/abs/2006.15704"""
-
-    kind: Literal["ddp"]
-
-
-Distributed = Annotated[Single | DDP, Field(discriminator="kind")]

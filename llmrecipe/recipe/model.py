@@ -5,19 +5,16 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from llmrecipe.schema import Section
-from llmrecipe.vocabulary import Adapter, Architecture, Attention, Dtype, Full
-
-
-class RecipeReference(Section):
-    """The model that another recipe exports."""
-
-    recipe: Annotated[str, Field(min_length=1)]
-    """`NAME` of a document of the same file, or `path/to/file.yaml#NAME`."""
-
-    @property
-    def name(self) -> str:
-        """The name of the recipe, without its file."""
-        return self.recipe.rpartition("#")[2]
+from llmrecipe.vocabulary import (
+    Adapter,
+    Architecture,
+    Attention,
+    Dtype,
+    Full,
+    Quantization,
+    RecipeReference,
+    Unquantized,
+)
 
 
 class FromScratch(Section):
@@ -42,11 +39,6 @@ Base = Annotated[
 ]
 
 
-def is_path(base: str) -> bool:
-    """Whether a base is a directory of this machine; any other string is a Hub id."""
-    return base.startswith(("./", "../", "~", "/"))
-
-
 class Model(Section):
     """Where the model comes from and what of it is trained."""
 
@@ -60,5 +52,7 @@ class Model(Section):
     """How attention is computed."""
     adapter: Adapter = Full(kind="full")
     """What is trained: every weight, or a low-rank adapter."""
+    quantization: Quantization = Unquantized(kind="none")
+    """How the frozen base is held in memory while an adapter is trained; it is merged and served unquantized."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Needs `llmrecipe run --allow-code`."""

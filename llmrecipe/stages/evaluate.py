@@ -27,7 +27,8 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
     Raises:
         StageError: model, data or template cannot be used.
     """
-    model = loading.pretrained(spec.model, place, spec.dtype, spec.attention, spec.trust_remote_code)
+    wanted = loading.Wanted(spec.dtype, spec.attention, spec.trust_remote_code, spec.head)
+    model = loading.pretrained(spec.model, place, wanted)
     if "adapter" in place.inputs:
         adapters = importlib.import_module("llmrecipe.stages.adapters")
         model = adapters.with_adapter(model, place.inputs["adapter"])

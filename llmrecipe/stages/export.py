@@ -48,7 +48,8 @@ def run(spec: Export, place: Place) -> dict[str, float]:
 def _write_model(spec: Export, place: Place, folder: Path) -> int:
     """Weights, configuration, generation configuration and tokenizer. Returns the number of parameters."""
     written = spec.formats[0]
-    model = loading.pretrained(spec.model, place, written.dtype or "auto", "sdpa", spec.trust_remote_code).eval()
+    wanted = loading.Wanted(written.dtype or "auto", "sdpa", spec.trust_remote_code, spec.head)
+    model = loading.pretrained(spec.model, place, wanted).eval()
     tokenizer = loading.tokenizer_of(spec.model, place, spec.trust_remote_code)
     model.generation_config = _generation_config(tokenizer, model)
     model.save_pretrained(folder, max_shard_size=written.max_shard_size)

@@ -2,20 +2,54 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    set_seed,
+)
 
 from llmrecipe.facts import families
 from llmrecipe.plan import HubModel, InputModel, LocalModel, ModelOrigin, NewModel
 from llmrecipe.stages.place import Place, StageError
-from llmrecipe.vocabulary import Architecture
+from llmrecipe.vocabulary import Architecture, Head
+
+AUTO_CLASSES: dict[Head, Any] = {
+    "causal": AutoModelForCausalLM,
+    "masked": AutoModelForMaskedLM,
+    "reward": AutoModelForSequenceClassification,
+}
+"""What a model ends in -> the class that loads it."""
+
+HEADS: dict[Head, str] = {
+    "causal": "causal language model",
+    "masked": "masked language model",
+    "reward": "reward model",
+}
 
 TOKENIZER_FIELDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a model is to be held in memory."""
+
+    dtype: str = "auto"
+    """Type of the weights; `auto`: that of the checkpoint."""
+    attention: str = "sdpa"
+    trust_remote_code: bool = False
+    head: Head = "causal"
+    new_head: bool = False
+    """Whether a head that the checkpoint lacks may begin with random weights."""
 
 
 def device() -> torch.device:
@@ -83,11 +117,11 @@ def locate(origin: HubModel | LocalModel | InputModel, place: Place) -> tuple[st
         case LocalModel():
             return str(place.root / Path(origin.path).expanduser()), None
         case InputModel():
-            return str(place.inputs["model"]), None
+            return str(place.inputs[origin.name]), None
 
 
-def pretrained(origin: ModelOrigin, place: Place, dtype: str, attention: str, trust_remote_code: bool) -> Any:
-    """A model with its weights, in `dtype` (`auto`: that of the checkpoint), on the processor.
+def pretrained(origin: ModelOrigin, place: Place, wanted: Wanted, **options: Any) -> Any:
+    """A model with its weights, on the processor. `options` go to `from_pretrained` as they are.
 
     Raises:
         StageError: it cannot be found, reached or read, lacks weights, or wants to run code that is not allowed.
@@ -97,21 +131,27 @@ def pretrained(origin: ModelOrigin, place: Place, dtype: str, attention: str, tr
             "a model from scratch has no weights before it is trained",
             "train every weight: `adapter: {kind: full}`",
         )
-    allow(trust_remote_code, origin, place)
+    allow(wanted.trust_remote_code, origin, place)
     name, revision = locate(origin, place)
+    if wanted.head == "reward":
+        options["num_labels"] = 1
     with _readable(name, origin):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = AUTO_CLASSES[wanted.head].from_pretrained(
             name,
             revision=revision,
-            dtype=dtype,
-            attn_implementation=attention,
-            trust_remote_code=trust_remote_code,
+            dtype=wanted.dtype,
+            attn_implementation=wanted.attention,
+            trust_remote_code=wanted.trust_remote_code,
             output_loading_info=True,
+            **options,
         )
-    if missing := sorted(found["missing_keys"]):
+    missing = sorted(found["missing_keys"])
+    if wanted.new_head:
+        missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
+    if missing:
         raise StageError(
-            f"the checkpoint of `{name}` lacks {len(missing)} weights of a causal language model: {missing[0]}, ...",
-            "use the checkpoint of a causal language model",
+            f"the checkpoint of `{name}` lacks {len(missing)} weights of a {HEADS[wanted.head]}: {missing[0]}, ...",
+            f"use the checkpoint of a {HEADS[wanted.head]}",
         )
     return model
 

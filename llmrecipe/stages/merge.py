@@ -1,13 +1,12 @@
 """The merge stage: a base and its adapter -> one model, and a proof that it is the same function."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from llmrecipe.plan import Merge
 from llmrecipe.stages import adapters, checkpoints, loading
+from llmrecipe.stages.loading import AUTO_CLASSES, Wanted
 from llmrecipe.stages.place import Place, StageError
 
 TOLERANCE = 1e-4
@@ -25,7 +24,8 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     """
     adapter = place.inputs["adapter"]
     dtype = loading.stored_dtype(spec.model, place, spec.trust_remote_code)
-    base = loading.pretrained(spec.model, place, "float32", "sdpa", spec.trust_remote_code)
+    wanted = Wanted("float32", trust_remote_code=spec.trust_remote_code, head=spec.head, new_head=True)
+    base = loading.pretrained(spec.model, place, wanted)
     adapted = adapters.with_adapter(base, adapter).eval()
     before = loading.probe(adapted)
     try:
@@ -47,12 +47,11 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     with checkpoints.writing("the merged model", folder):
         merged.save_pretrained(folder)
         loading.tokenizer_at(adapter).save_pretrained(folder)
-    _check_stored(merged, folder)
+    _check_stored(merged, AUTO_CLASSES[spec.head].from_pretrained(folder, dtype="auto").eval())
     return {"max_logit_difference": difference, "parameters": float(sum(p.numel() for p in merged.parameters()))}
 
 
-def _check_stored(model: Any, folder: Path) -> None:
-    stored = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+def _check_stored(model: Any, stored: Any) -> None:
     if not torch.equal(loading.probe(stored), loading.probe(model)):
         raise StageError(
             "the merged model gives other logits when it is loaded back from what was written",

@@ -87,7 +87,8 @@ def _model(spec: Train, place: Place, tokenizer: Any) -> Any:
     dtype = "float32" if spec.dtype == "auto" and (new or isinstance(spec.adapter, Full)) else spec.dtype
     if isinstance(spec.model, NewModel):
         return loading.new_model(spec.model.architecture, tokenizer, spec.attention, dtype, spec.seed)
-    model = loading.pretrained(spec.model, place, dtype, spec.attention, spec.trust_remote_code)
+    wanted = loading.Wanted(dtype, spec.attention, spec.trust_remote_code, spec.head, new_head=True)
+    model = loading.pretrained(spec.model, place, wanted)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise StageError(

@@ -111,32 +111,32 @@ stage pretrain/train-tokenizer 41b9c701d5c649123a79d2feedbd8e10 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
 stage pretrain/tokenize e5e6a6475e7f9d29e57b79c280ffde0a 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 5423ca102c7982c688424edb0dae295c 1 \
+stage pretrain/train 7788e6c61e39cf4f676a19198bdf8ca9 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity e728dccc9dfda8a1ba9e83d9d728dd99 1 \
+stage pretrain/evaluate-perplexity dcd4e71e124092036d5a6aaf69c92838 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions 9155fcef57bfa2d9666dce484b524aca 1 \
+stage pretrain/evaluate-questions 127eb2c5fa0c2255d4a6282ed644ce6f 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export 57a9940b475fc96affc6c64244626344 1 \
+stage pretrain/export 24f41a47008161bf4342fe03a8cd0e13 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
 stage chat-lora/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-lora-prepare-data.json"
-stage chat-lora/tokenize 3a9bf7cd1b0a0e249693a774a55e72fc 1 \
+stage chat-lora/tokenize 06210f65c45df6cc78e84dcd061bacae 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-lora-tokenize.json"
-stage chat-lora/train 49761a6f198b4ff3689ff938979574fc 1 \
+stage chat-lora/train 89e4e879bf3d86d8815814a319828750 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-lora-train.json"
-stage chat-lora/merge c65474a41be8c5248a56f1a5e1199f49 1 \
+stage chat-lora/merge 739b232c1b8429aae7b71732c4413234 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-lora-merge.json"
-stage chat-lora/evaluate-questions c08097d5d0b91ee9b4928637df5b5ffc 1 \
+stage chat-lora/evaluate-questions 69171fe265ac606a9f99ddc2d28f77cc 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-lora-evaluate-questions.json"
-stage chat-lora/check-gates 3c00d1f28693de927c9d38a4ce3780a1 1 \
+stage chat-lora/check-gates 6961409d00b2297b9a9c1c0e28fd5c7b 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-lora-check-gates.json"
-stage chat-lora/export e2c0e4ecad09e7d3ee0fce7c9e0a7542 1 \
+stage chat-lora/export 5ccd943a061c7525d3113a1e5590d4a2 1 \
   "$python" -m llmrecipe.stages "$here/stages/14-chat-lora-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/57a9940b475fc96affc6c64244626344/model"
-echo "chat-lora/export: .llmrecipe/artifacts/e2c0e4ecad09e7d3ee0fce7c9e0a7542/model"
+echo "pretrain/export: .llmrecipe/artifacts/24f41a47008161bf4342fe03a8cd0e13/model"
+echo "chat-lora/export: .llmrecipe/artifacts/5ccd943a061c7525d3113a1e5590d4a2/model"

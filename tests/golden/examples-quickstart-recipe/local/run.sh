@@ -111,30 +111,30 @@ stage pretrain/train-tokenizer 41b9c701d5c649123a79d2feedbd8e10 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
 stage pretrain/tokenize e5e6a6475e7f9d29e57b79c280ffde0a 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 5423ca102c7982c688424edb0dae295c 1 \
+stage pretrain/train 7788e6c61e39cf4f676a19198bdf8ca9 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity e728dccc9dfda8a1ba9e83d9d728dd99 1 \
+stage pretrain/evaluate-perplexity dcd4e71e124092036d5a6aaf69c92838 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions 9155fcef57bfa2d9666dce484b524aca 1 \
+stage pretrain/evaluate-questions 127eb2c5fa0c2255d4a6282ed644ce6f 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export 57a9940b475fc96affc6c64244626344 1 \
+stage pretrain/export 24f41a47008161bf4342fe03a8cd0e13 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
 stage chat/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize 3a9bf7cd1b0a0e249693a774a55e72fc 1 \
+stage chat/tokenize 06210f65c45df6cc78e84dcd061bacae 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train 68e8394ab386a3c48e8c6e0dced85415 1 \
+stage chat/train f80fbb94087e3bd7b333a8b6d4eb270b 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions babbfba874b16b1b4e00ffd3670e52c8 1 \
+stage chat/evaluate-questions 93eb791f028839f398716f93b16a28ca 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates e895bf6edca2cf70c6475fdc8bc4fcf8 1 \
+stage chat/check-gates eb1bf38068c651546d0ac060f78453e9 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export 1ed5fbdb2cf97b20ff14bab98a9ce887 1 \
+stage chat/export 649b55d61ea6385466d3349917998465 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/57a9940b475fc96affc6c64244626344/model"
-echo "chat/export: .llmrecipe/artifacts/1ed5fbdb2cf97b20ff14bab98a9ce887/model"
+echo "pretrain/export: .llmrecipe/artifacts/24f41a47008161bf4342fe03a8cd0e13/model"
+echo "chat/export: .llmrecipe/artifacts/649b55d61ea6385466d3349917998465/model"

@@ -109,15 +109,15 @@ stage falcon3-1b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-falcon3-1b-lora-prepare-data.json"
 stage falcon3-1b-lora/tokenize 3e808a342ab00422fa1f257db899336e 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-falcon3-1b-lora-tokenize.json"
-stage falcon3-1b-lora/train 4932a84626a0c86595d0545576ac8348 1 \
+stage falcon3-1b-lora/train 4903fa5ff132c9a5030ad69dca7c5c5d 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/falcon3-1b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-falcon3-1b-lora-train.json"
-stage falcon3-1b-lora/merge d7832da1961d2b6de5e6da06508224e0 1 \
+stage falcon3-1b-lora/merge a39f0d78d0df9da9ddcf23c813b2b8c4 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-falcon3-1b-lora-merge.json"
-stage falcon3-1b-lora/evaluate-perplexity 85c8fcf8765e1f5fb042ccc72f7a7af6 1 \
+stage falcon3-1b-lora/evaluate-perplexity a5ace29d188b2ba7eb662549317c7a1b 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-falcon3-1b-lora-evaluate-perplexity.json"
-stage falcon3-1b-lora/export cda868fff515be434549a6902e70aad2 1 \
+stage falcon3-1b-lora/export 57b5de8e30684c157b2ad8895787f918 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-falcon3-1b-lora-export.json"
 
-echo "falcon3-1b-lora/export: .llmrecipe/artifacts/cda868fff515be434549a6902e70aad2/model"
+echo "falcon3-1b-lora/export: .llmrecipe/artifacts/57b5de8e30684c157b2ad8895787f918/model"

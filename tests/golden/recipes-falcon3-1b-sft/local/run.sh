@@ -109,13 +109,13 @@ stage falcon3-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-falcon3-1b-sft-prepare-data.json"
 stage falcon3-1b-sft/tokenize 3e808a342ab00422fa1f257db899336e 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-falcon3-1b-sft-tokenize.json"
-stage falcon3-1b-sft/train 73a5bd2735f6b2d5f996a550f3c32694 1 \
+stage falcon3-1b-sft/train 787df67dff743f55c3de8a430a35a137 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/falcon3-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-falcon3-1b-sft-train.json"
-stage falcon3-1b-sft/evaluate-perplexity 6696947c2b594c216656d6e6424e46ea 1 \
+stage falcon3-1b-sft/evaluate-perplexity 1ab83805344b795ccd7eea75b409b176 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-falcon3-1b-sft-evaluate-perplexity.json"
-stage falcon3-1b-sft/export 6cffb8f5c04004a504224503020567c3 1 \
+stage falcon3-1b-sft/export a03e95d55203a0da65346d1db45b5f9e 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-falcon3-1b-sft-export.json"
 
-echo "falcon3-1b-sft/export: .llmrecipe/artifacts/6cffb8f5c04004a504224503020567c3/model"
+echo "falcon3-1b-sft/export: .llmrecipe/artifacts/a03e95d55203a0da65346d1db45b5f9e/model"

@@ -109,15 +109,15 @@ stage gemma-3-1b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-gemma-3-1b-lora-prepare-data.json"
 stage gemma-3-1b-lora/tokenize ab2209eb1e620abf9e288722fdd73169 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-gemma-3-1b-lora-tokenize.json"
-stage gemma-3-1b-lora/train 145bfe1128485f9cb161c69d476e1a3e 1 \
+stage gemma-3-1b-lora/train 1f91650ec13c46894fc79a66c767475a 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/gemma-3-1b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-gemma-3-1b-lora-train.json"
-stage gemma-3-1b-lora/merge daaeefaaf56627c2929dee8f6737fa0f 1 \
+stage gemma-3-1b-lora/merge d4598b5d225df99d54a0d91e0421ab2f 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-gemma-3-1b-lora-merge.json"
-stage gemma-3-1b-lora/evaluate-perplexity 7e2d674d32c2aed5c461c149201dce1f 1 \
+stage gemma-3-1b-lora/evaluate-perplexity 0c9c3c475efe64f2dfcae63edb420f85 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-gemma-3-1b-lora-evaluate-perplexity.json"
-stage gemma-3-1b-lora/export 51716e123c0f0b68f271da3c3651b77f 1 \
+stage gemma-3-1b-lora/export 046e741c79067a95819b28e6903a51d8 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-gemma-3-1b-lora-export.json"
 
-echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/51716e123c0f0b68f271da3c3651b77f/model"
+echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/046e741c79067a95819b28e6903a51d8/model"

@@ -109,13 +109,13 @@ stage gemma-3-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-gemma-3-1b-sft-prepare-data.json"
 stage gemma-3-1b-sft/tokenize 786f8049a6205a6b9039a713eb38c828 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-gemma-3-1b-sft-tokenize.json"
-stage gemma-3-1b-sft/train 702f0bb8f3f010b94928491553414c94 1 \
+stage gemma-3-1b-sft/train e8b3a8d0bdae5fa9e9bf0174a73ca45d 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/gemma-3-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-gemma-3-1b-sft-train.json"
-stage gemma-3-1b-sft/evaluate-perplexity 520278cb4b5d12a0a13a97e1943cc0c4 1 \
+stage gemma-3-1b-sft/evaluate-perplexity 022d4331de139d495f0b535234a94440 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-gemma-3-1b-sft-evaluate-perplexity.json"
-stage gemma-3-1b-sft/export 0073b3052d30160824a982a596c224b7 1 \
+stage gemma-3-1b-sft/export 330caaa75e05f12448e537f13f5c4e24 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-gemma-3-1b-sft-export.json"
 
-echo "gemma-3-1b-sft/export: .llmrecipe/artifacts/0073b3052d30160824a982a596c224b7/model"
+echo "gemma-3-1b-sft/export: .llmrecipe/artifacts/330caaa75e05f12448e537f13f5c4e24/model"

@@ -109,15 +109,15 @@ stage llama-3-1-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-1-8b-lora-prepare-data.json"
 stage llama-3-1-8b-lora/tokenize 13e6f525af1708d7cb4fa6b9506764b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-1-8b-lora-tokenize.json"
-stage llama-3-1-8b-lora/train 1b7a77744450c3f47a85c8c3c43fe29e 1 \
+stage llama-3-1-8b-lora/train f325df4046d041a4e37def09bf703791 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-1-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-1-8b-lora-train.json"
-stage llama-3-1-8b-lora/merge 65f969773c74b4a2198d97147c59a870 1 \
+stage llama-3-1-8b-lora/merge 122c09a9730cfe37878a3d4813bbac7a 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-1-8b-lora-merge.json"
-stage llama-3-1-8b-lora/evaluate-perplexity 044348d03d9669dbc99cf0e21858fea1 1 \
+stage llama-3-1-8b-lora/evaluate-perplexity 9c331cb40b4993d2026a24f7d30075a2 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-1-8b-lora-evaluate-perplexity.json"
-stage llama-3-1-8b-lora/export 912029f969165cbb0a127ae651d4cb67 1 \
+stage llama-3-1-8b-lora/export 7d92ab0ae818e2c4105aabce53461176 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-llama-3-1-8b-lora-export.json"
 
-echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/912029f969165cbb0a127ae651d4cb67/model"
+echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/7d92ab0ae818e2c4105aabce53461176/model"

@@ -109,13 +109,13 @@ stage llama-3-2-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-2-1b-sft-prepare-data.json"
 stage llama-3-2-1b-sft/tokenize dee3c63a864d347a4833f99fcf2037c0 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-2-1b-sft-tokenize.json"
-stage llama-3-2-1b-sft/train 90ab36969c0bfa64c43013a529caf713 1 \
+stage llama-3-2-1b-sft/train d0ba8a78eecbe73d8162c0a2f314c300 1 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-2-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-2-1b-sft-train.json"
-stage llama-3-2-1b-sft/evaluate-perplexity bff7a09f4938297222d55c095cac5c1b 1 \
+stage llama-3-2-1b-sft/evaluate-perplexity 1080ccbf790d7e972f4839987c1977a3 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-2-1b-sft-evaluate-perplexity.json"
-stage llama-3-2-1b-sft/export 71c5e9e719a52bd77435cf014ffe9003 1 \
+stage llama-3-2-1b-sft/export 4a62d702e3eca267ebb105b73ede6f47 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-2-1b-sft-export.json"
 
-echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/71c5e9e719a52bd77435cf014ffe9003/model"
+echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/4a62d702e3eca267ebb105b73ede6f47/model"

@@ -109,15 +109,15 @@ stage mistral-7b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-mistral-7b-lora-prepare-data.json"
 stage mistral-7b-lora/tokenize 9d29df29a211553430e5c90f14e3b9b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-mistral-7b-lora-tokenize.json"
-stage mistral-7b-lora/train 8314bcb1625334e3f0e7b57f75542549 1 \
+stage mistral-7b-lora/train 64d81eb1c930edefbdbf7b76896a24d1 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/mistral-7b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-mistral-7b-lora-train.json"
-stage mistral-7b-lora/merge 684881e0900eb031c83d1f2d3208b427 1 \
+stage mistral-7b-lora/merge b464eba674b5b6b7638b0e05b70de73e 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-mistral-7b-lora-merge.json"
-stage mistral-7b-lora/evaluate-perplexity a55eb6c59c4d0909d4809b044c5c7c0f 1 \
+stage mistral-7b-lora/evaluate-perplexity badafbf28540d3067edba77115a68bfc 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-mistral-7b-lora-evaluate-perplexity.json"
-stage mistral-7b-lora/export 36b77431d961cb2c1be3da45fe961f28 1 \
+stage mistral-7b-lora/export bbebf0a0e8a77fcc650a030e4553f518 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-mistral-7b-lora-export.json"
 
-echo "mistral-7b-lora/export: .llmrecipe/artifacts/36b77431d961cb2c1be3da45fe961f28/model"
+echo "mistral-7b-lora/export: .llmrecipe/artifacts/bbebf0a0e8a77fcc650a030e4553f518/model"

@@ -109,13 +109,13 @@ stage mistral-7b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-mistral-7b-sft-prepare-data.json"
 stage mistral-7b-sft/tokenize 9d29df29a211553430e5c90f14e3b9b8 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-mistral-7b-sft-tokenize.json"
-stage mistral-7b-sft/train 5e5ee35048ec220933b06dda76f6cf25 1 \
+stage mistral-7b-sft/train c0356906ed41810b345a5ac690d1fd2c 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/mistral-7b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-mistral-7b-sft-train.json"
-stage mistral-7b-sft/evaluate-perplexity 2715fb7fd3348c2841dbebd07324df54 1 \
+stage mistral-7b-sft/evaluate-perplexity 00d662e03708cb025188f50dd0434f20 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-mistral-7b-sft-evaluate-perplexity.json"
-stage mistral-7b-sft/export c23461d510f4dfb0bfead0ba01b7fde0 1 \
+stage mistral-7b-sft/export a8bcdc4ad58020a46b710b21f3deb4c7 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-mistral-7b-sft-export.json"
 
-echo "mistral-7b-sft/export: .llmrecipe/artifacts/c23461d510f4dfb0bfead0ba01b7fde0/model"
+echo "mistral-7b-sft/export: .llmrecipe/artifacts/a8bcdc4ad58020a46b710b21f3deb4c7/model"

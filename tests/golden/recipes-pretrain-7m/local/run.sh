@@ -111,13 +111,13 @@ stage pretrain-7m/train-tokenizer 5b2a04740f55659a4e826483bf379baa 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-7m-train-tokenizer.json"
 stage pretrain-7m/tokenize 80cf5a0ca0e35dd4ca464bd9fbe9b5a0 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-7m-tokenize.json"
-stage pretrain-7m/train 83da8fed87a6593e5d57d2059dcbfb4a 1 \
+stage pretrain-7m/train d267322b755edf6afa804e35192f173f 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-7m-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-7m-train.json"
-stage pretrain-7m/evaluate-perplexity a1f4530e69483447a0430d9831676808 1 \
+stage pretrain-7m/evaluate-perplexity cb5cfbd68aa8c48e6c8f125c3b8cf68a 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-7m-evaluate-perplexity.json"
-stage pretrain-7m/export c1e34f31a507529072cf44105d17499b 1 \
+stage pretrain-7m/export 0274f9592b6124545f892626dd86a5bd 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-7m-export.json"
 
-echo "pretrain-7m/export: .llmrecipe/artifacts/c1e34f31a507529072cf44105d17499b/model"
+echo "pretrain-7m/export: .llmrecipe/artifacts/0274f9592b6124545f892626dd86a5bd/model"

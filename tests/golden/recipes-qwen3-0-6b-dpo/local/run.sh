@@ -109,24 +109,24 @@ stage qwen3-0-6b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-0-6b-sft-prepare-data.json"
 stage qwen3-0-6b-sft/tokenize 429a58439cf4a13b8214c117b4c6774f 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-0-6b-sft-tokenize.json"
-stage qwen3-0-6b-sft/train facd0b8bc866a2fecbf830887c8f0130 1 \
+stage qwen3-0-6b-sft/train 4d5f1393688d0e28cad8db1f52f03058 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-0-6b-sft-train.json"
-stage qwen3-0-6b-sft/evaluate-perplexity 200a412c6c5ed1b222b18d464243237f 1 \
+stage qwen3-0-6b-sft/evaluate-perplexity bea875dae35380d41e2ca75498164d5b 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-0-6b-sft-evaluate-perplexity.json"
-stage qwen3-0-6b-sft/export d6635debc3d447e72a5973eb0e270697 1 \
+stage qwen3-0-6b-sft/export dae1401ae547da64fd4d553101ace1d7 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-0-6b-sft-export.json"
 stage qwen3-0-6b-dpo/prepare-data e699dd272da9714cf4dd677cdfb7bcc1 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-qwen3-0-6b-dpo-prepare-data.json"
-stage qwen3-0-6b-dpo/tokenize f702ad5c38ac3f25d8c537557cda4bad 1 \
+stage qwen3-0-6b-dpo/tokenize adb9c7ba2b07028d73d9ee9eaa1527a3 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-qwen3-0-6b-dpo-tokenize.json"
-stage qwen3-0-6b-dpo/train 076039957393a2fdccb53054360ada52 1 \
+stage qwen3-0-6b-dpo/train 65792f654c065a7f6def9a70bbbfc6e5 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-dpo-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-qwen3-0-6b-dpo-train.json"
-stage qwen3-0-6b-dpo/export f7dbc7db25fbbe21db41b0100e5aa7dd 1 \
+stage qwen3-0-6b-dpo/export 5f1e86bf11f8fb6305bd3a1ef08641a4 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-qwen3-0-6b-dpo-export.json"
 
-echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/d6635debc3d447e72a5973eb0e270697/model"
-echo "qwen3-0-6b-dpo/export: .llmrecipe/artifacts/f7dbc7db25fbbe21db41b0100e5aa7dd/model"
+echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/dae1401ae547da64fd4d553101ace1d7/model"
+echo "qwen3-0-6b-dpo/export: .llmrecipe/artifacts/5f1e86bf11f8fb6305bd3a1ef08641a4/model"

@@ -109,13 +109,13 @@ stage qwen3-0-6b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-0-6b-sft-prepare-data.json"
 stage qwen3-0-6b-sft/tokenize 429a58439cf4a13b8214c117b4c6774f 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-0-6b-sft-tokenize.json"
-stage qwen3-0-6b-sft/train facd0b8bc866a2fecbf830887c8f0130 1 \
+stage qwen3-0-6b-sft/train 4d5f1393688d0e28cad8db1f52f03058 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-0-6b-sft-train.json"
-stage qwen3-0-6b-sft/evaluate-perplexity 200a412c6c5ed1b222b18d464243237f 1 \
+stage qwen3-0-6b-sft/evaluate-perplexity bea875dae35380d41e2ca75498164d5b 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-0-6b-sft-evaluate-perplexity.json"
-stage qwen3-0-6b-sft/export d6635debc3d447e72a5973eb0e270697 1 \
+stage qwen3-0-6b-sft/export dae1401ae547da64fd4d553101ace1d7 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-0-6b-sft-export.json"
 
-echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/d6635debc3d447e72a5973eb0e270697/model"
+echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/dae1401ae547da64fd4d553101ace1d7/model"

@@ -109,15 +109,15 @@ stage qwen3-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-8b-lora-prepare-data.json"
 stage qwen3-8b-lora/tokenize d607f441086ea8f5c1caaa5d76f42d11 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-8b-lora-tokenize.json"
-stage qwen3-8b-lora/train 339a4130e2af7960a9aeef7bbac123df 1 \
+stage qwen3-8b-lora/train 4e1f1745915cda9ba84ede5901a17a3b 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-8b-lora-train.json"
-stage qwen3-8b-lora/merge 5cc097e8e8a0f48895918a95d7ed42b2 1 \
+stage qwen3-8b-lora/merge ccc6cb7228924a42e16289ea1c6c83a2 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-8b-lora-merge.json"
-stage qwen3-8b-lora/evaluate-perplexity 623677d91151ad4788d73fbffc583431 1 \
+stage qwen3-8b-lora/evaluate-perplexity 3d989b6cfb88e8487314992e1d51d088 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-8b-lora-evaluate-perplexity.json"
-stage qwen3-8b-lora/export 8ccdbaae778179f8f71fa0c24733ff66 1 \
+stage qwen3-8b-lora/export 9e044de5ba99daa0c4ee0d32dda95e7b 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-qwen3-8b-lora-export.json"
 
-echo "qwen3-8b-lora/export: .llmrecipe/artifacts/8ccdbaae778179f8f71fa0c24733ff66/model"
+echo "qwen3-8b-lora/export: .llmrecipe/artifacts/9e044de5ba99daa0c4ee0d32dda95e7b/model"

@@ -109,13 +109,13 @@ stage smollm2-135m-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm2-135m-sft-prepare-data.json"
 stage smollm2-135m-sft/tokenize 0acce906ef99fa57e58402150632a236 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm2-135m-sft-tokenize.json"
-stage smollm2-135m-sft/train c88d988092fd971f40274e3bf2575352 1 \
+stage smollm2-135m-sft/train e34508fd513ed6d326939f85a6e52821 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm2-135m-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm2-135m-sft-train.json"
-stage smollm2-135m-sft/evaluate-perplexity 89af9dec3dd7afb248fe98151160618d 1 \
+stage smollm2-135m-sft/evaluate-perplexity dffe25210368350a41a6059438c09464 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm2-135m-sft-evaluate-perplexity.json"
-stage smollm2-135m-sft/export bc04a1702e0626be2282fe8987a87862 1 \
+stage smollm2-135m-sft/export 6646599a06c7767e98036323b2420b7a 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm2-135m-sft-export.json"
 
-echo "smollm2-135m-sft/export: .llmrecipe/artifacts/bc04a1702e0626be2282fe8987a87862/model"
+echo "smollm2-135m-sft/export: .llmrecipe/artifacts/6646599a06c7767e98036323b2420b7a/model"

@@ -109,15 +109,15 @@ stage smollm3-3b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm3-3b-lora-prepare-data.json"
 stage smollm3-3b-lora/tokenize bb3548532fd5960a6bc0307ce94a96c4 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm3-3b-lora-tokenize.json"
-stage smollm3-3b-lora/train 2a03f5452350c41c63fd9fd226ba40cd 1 \
+stage smollm3-3b-lora/train 3523abd29bd448966de631d5ab6eba2d 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm3-3b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm3-3b-lora-train.json"
-stage smollm3-3b-lora/merge 8c71ac3278860c9f08055679966b5950 1 \
+stage smollm3-3b-lora/merge d9f92f73f72e81fb5b03eb132a148061 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm3-3b-lora-merge.json"
-stage smollm3-3b-lora/evaluate-perplexity e6b854db08db0a26b1774a5ea2167b9f 1 \
+stage smollm3-3b-lora/evaluate-perplexity 4fbe91f94c333d45d1f8fcd68889cfc1 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm3-3b-lora-evaluate-perplexity.json"
-stage smollm3-3b-lora/export e99c8621f4da4b7fffcca54c843fea74 1 \
+stage smollm3-3b-lora/export 7bba2e9cd4fa2c511b50b2b2fa7eb6c0 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-smollm3-3b-lora-export.json"
 
-echo "smollm3-3b-lora/export: .llmrecipe/artifacts/e99c8621f4da4b7fffcca54c843fea74/model"
+echo "smollm3-3b-lora/export: .llmrecipe/artifacts/7bba2e9cd4fa2c511b50b2b2fa7eb6c0/model"

@@ -115,13 +115,13 @@ stage cluster/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-cluster-prepare-data.json"
 stage cluster/tokenize a742ef746a9445ed8e5135421391abd9 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-cluster-tokenize.json"
-stage cluster/train 0a9e0302572632c0987eb2e7e52c20f9 2 \
+stage cluster/train a77e1028f0d1646457adc50ff7786c96 2 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/cluster-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-cluster-train.json"
-stage cluster/merge 50555257acf9f151018b031c73a2512c 1 \
+stage cluster/merge 436f3cc5504bad2fe272bd701a521142 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-cluster-merge.json"
-stage cluster/export 9fcf3f76fb4597b905c79d989908c41e 1 \
+stage cluster/export 781bf793d9a5f2faae71187f14252700 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-cluster-export.json"
 
-echo "cluster/export: .llmrecipe/artifacts/9fcf3f76fb4597b905c79d989908c41e/model"
+echo "cluster/export: .llmrecipe/artifacts/781bf793d9a5f2faae71187f14252700/model"

@@ -111,24 +111,24 @@ stage rhymes/train-tokenizer b23a520576bb93b4a0de640b576995bc 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-rhymes-train-tokenizer.json"
 stage rhymes/tokenize db70b925bbb188868fc4cd54ff0d60d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-rhymes-tokenize.json"
-stage rhymes/train ca1d29c9f68fbeee355de7196104fc96 1 \
+stage rhymes/train d3e515fa6feb157661b85e54f810e856 1 \
   env "$(threads 2)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/rhymes-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-rhymes-train.json"
-stage rhymes/export f2d5e1f2819703daad755dee46c48fcb 1 \
+stage rhymes/export 7863eb1bc45669a8a255b78b3235862d 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-rhymes-export.json"
 stage answers/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-answers-prepare-data.json"
-stage answers/tokenize 901355284b9bc37c4e745b1993b09817 1 \
+stage answers/tokenize 3c05fea27ef5acd7914fcdc6796d6919 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-answers-tokenize.json"
-stage answers/train f16f7bd5bb35fa8843ad237d1c048aee 1 \
+stage answers/train 973aabe70edc7ca22fb58679d77156ac 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/answers-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-answers-train.json"
-stage answers/merge ab91fab3ed98f5962aae214f7cc7ab8e 1 \
+stage answers/merge d39409b374f2ae8febbeb61e25d2496b 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-answers-merge.json"
-stage answers/export 80d73e7ed42adf34fe1d7833de01a83f 1 \
+stage answers/export 3c871e0535b8f93f480e1812de8c8328 1 \
   "$python" -m llmrecipe.stages "$here/stages/10-answers-export.json"
 
-echo "rhymes/export: .llmrecipe/artifacts/f2d5e1f2819703daad755dee46c48fcb/model"
-echo "answers/export: .llmrecipe/artifacts/80d73e7ed42adf34fe1d7833de01a83f/model"
+echo "rhymes/export: .llmrecipe/artifacts/7863eb1bc45669a8a255b78b3235862d/model"
+echo "answers/export: .llmrecipe/artifacts/3c871e0535b8f93f480e1812de8c8328/model"

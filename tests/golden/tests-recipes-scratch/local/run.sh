@@ -111,13 +111,13 @@ stage scratch/train-tokenizer eb79d57b6060fb052d401d88367513c6 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-scratch-train-tokenizer.json"
 stage scratch/tokenize b7ee38297c966ea9202a2aeb21a246db 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-scratch-tokenize.json"
-stage scratch/train 07922cd0dbdfb959a78ea800ac9e33b5 1 \
+stage scratch/train 6c9d997dc0c4fad34d719183da30c84f 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/scratch-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-scratch-train.json"
-stage scratch/evaluate-perplexity dddf56be5b1a42118cdf133fb1ffcf49 1 \
+stage scratch/evaluate-perplexity d73d1bafc7ff815eacf92339de870cb1 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-scratch-evaluate-perplexity.json"
-stage scratch/export f1b2d7381c70e4a32ca7b13a7c7e6f03 1 \
+stage scratch/export 6268a01df1b1a92a91c8bd8f51777145 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-scratch-export.json"
 
-echo "scratch/export: .llmrecipe/artifacts/f1b2d7381c70e4a32ca7b13a7c7e6f03/model"
+echo "scratch/export: .llmrecipe/artifacts/6268a01df1b1a92a91c8bd8f51777145/model"
