@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; fail when something is stale")
     check = arguments.parse_args().check
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of kernels that only its users would miss.
     stale = {name: text for name, text in outputs().items() if _read(ROOT / name) != text}
     for name, text in stale.items():
         print(f"{name} is stale: run `python scripts/generate.py`" if check else f"wrote {name}")
