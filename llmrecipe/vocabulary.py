@@ -2,19 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from llmrecipe.schema import Fraction, PositiveInt, Section
+from llmrecipe.schema import Fraction, Name, PositiveInt, Section
 
-Format = Literal["text", "messages", "conversations", "instruction", "prompt_completion", "preference"]
+Format = Literal["text", "messages", "conversations", "instruction", "prompt_completion", "preference", "prompt"]
 """How the rows of a source are written.
 
 `text`: a string. `messages`: a list of `{role, content}`. `conversations`: a list of `{from, value}` (ShareGPT).
 `instruction`: `instruction`, optional `input`, `output` (Alpaca). `prompt_completion`: `prompt` and `completion`, two
-strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`.
+strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`. `prompt`: `prompt` alone, a string or
+messages, and an optional `reference` to compare answers with.
 """
 
-RowKind = Literal["text", "messages", "prompt_completion", "preference"]
+RowKind = Literal["text", "messages", "prompt_completion", "preference", "prompt"]
 """How rows look after preparation: `conversations` and `instruction` have become `messages`."""
 
 ROW_KIND: dict[Format, RowKind] = {
@@ -24,11 +25,12 @@ ROW_KIND: dict[Format, RowKind] = {
     "instruction": "messages",
     "prompt_completion": "prompt_completion",
     "preference": "preference",
+    "prompt": "prompt",
 }
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-Objective = Literal["causal", "preference"]
+Objective = Literal["causal", "preference", "prompt"]
 """What tokenization makes of a row."""
 
 Head = Literal["causal", "masked", "reward"]
@@ -217,6 +219,91 @@ class DDP(Section):
 
 
 Distributed = Annotated[Single | DDP, Field(discriminator="kind")]
+
+
+# -- rewards --
+
+
+class _Reward(Section):
+    name: Name | None = None
+    """What the log and the metrics call it; its kind when left out."""
+    weight: float = 1.0
+    """What it counts in the sum of the rewards; below zero it is a penalty."""
+
+
+class ExactMatch(_Reward):
+    """1 when the answer is the reference, else 0; white space around either does not count."""
+
+    kind: Literal["exact_match"]
+    ignore_case: bool = False
+    """Compare without regard to case."""
+
+
+class NumericAnswer(_Reward):
+    """1 when the last number in the answer is the last number in the reference, else 0.
+
+    Thousands may be set apart by commas: `1,250.5` is one number.
+    """
+
+    kind: Literal["numeric_answer"]
+    tolerance: Annotated[float, Field(ge=0)] = 1e-6
+    """Largest difference that counts as equal."""
+
+
+class RegularExpression(_Reward):
+    """1 when a regular expression is found in the answer, else 0."""
+
+    kind: Literal["regex"]
+    pattern: Annotated[str, Field(min_length=1)]
+    """Python syntax; `.` does not match the end of a line unless the pattern says `(?s)`."""
+    group: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None = None
+    """A group, by number or name, that must be equal to the reference. Left out: being found is enough."""
+
+
+class JSONSchema(_Reward):
+    """1 when the answer is JSON that the schema accepts, else 0. Needs the package `jsonschema`."""
+
+    kind: Literal["json_schema"]
+    json_schema: dict[str, JsonValue] | Annotated[str, Field(min_length=1)]
+    """The schema itself, or the path of a JSON file that holds it."""
+
+
+class Length(_Reward):
+    """1 when the answer has the wanted length, and less the farther it is from it, down to 0.
+
+    An answer of `n` below `min` has `n / min`; above `max` it has `2 - n / max`; with `target` it has
+    `1 - |n - target| / target`; never below 0.
+    """
+
+    kind: Literal["length"]
+    unit: Literal["tokens", "characters"] = "tokens"
+    """What is counted. Tokens are those that were generated, the end of text among them."""
+    min: PositiveInt | None = None
+    """Shortest length that has the whole reward."""
+    max: PositiveInt | None = None
+    """Longest length that has the whole reward."""
+    target: PositiveInt | None = None
+    """The one length that has the whole reward, instead of `min` and `max`."""
+
+
+class PythonFunction(_Reward):
+    """A function of a Python file. Needs `llmrecipe run --allow-code`, or the file in the trust list.
+
+    It is called as `function(prompts, completions, completion_ids, reference, **columns)`, all lists with one entry per
+    answer, and returns as many numbers; `None` says that it has no opinion on an answer.
+    """
+
+    kind: Literal["python"]
+    path: Annotated[str, Field(min_length=1)]
+    """A file of Python code; relative to the recipe's folder."""
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name of the function in that file."""
+
+
+RewardFunction = Annotated[
+    ExactMatch | NumericAnswer | RegularExpression | JSONSchema | Length | PythonFunction,
+    Field(discriminator="kind"),
+]
 
 
 # -- optimization --
