@@ -1,0 +1,1 @@
+"""Small worlds that small models can learn, one module each."""
