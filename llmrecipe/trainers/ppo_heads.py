@@ -1,7 +1,8 @@
 """Policy and value function as one module, so that every way of spreading a model over devices sees a single one."""
 
 import copy
-from collections.abc import Callable
+import inspect
+from functools import cache
 from typing import Any
 
 import torch
@@ -164,10 +165,10 @@ def value_of(policy: Any, value_model: Any | None, shared: bool, peft_config: Pe
         shared: whether the value is read off the policy's own hidden states.
         peft_config: the adapter of the policy; a backbone of its own gets one of its own.
     """
-    hidden_size = policy.config.get_text_config().hidden_size
     if shared:
-        return Value(hidden_size)
+        return Value(policy.config.get_text_config().hidden_size)
     backbone = value_model.base_model if value_model is not None else copy.deepcopy(policy.base_model)
+    hidden_size = backbone.config.get_text_config().hidden_size
     if peft_config is not None:
         own = copy.deepcopy(peft_config)
         own.task_type, own.modules_to_save = None, None
@@ -190,7 +191,7 @@ def completion_logprobs(
 
 def _logits(model: Any, inputs: dict[str, torch.Tensor], completion_length: int) -> torch.Tensor:
     """Logits from which each token of the completions is drawn, [batch, completion, vocabulary]."""
-    positions = _positions(base_of(model), inputs["attention_mask"])
+    positions = _positions(model, inputs["attention_mask"])
     output = model(**inputs, **positions, logits_to_keep=completion_length + 1, use_cache=False)
     logits: torch.Tensor = output.logits[:, :-1]
     return logits
@@ -198,11 +199,11 @@ def _logits(model: Any, inputs: dict[str, torch.Tensor], completion_length: int)
 
 def _positions(model: Any, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
     """Positions that begin with the first token of each prompt, as generation counts them."""
-    if "position_ids" not in _parameters(base_of(model).forward):
+    if not _takes_positions(type(base_of(model))):
         return {}
     return {"position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0)}
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    function = getattr(function, "__wrapped__", function)
-    return tuple(function.__code__.co_varnames[: function.__code__.co_argcount])
+@cache
+def _takes_positions(kind: type) -> bool:
+    return "position_ids" in inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
