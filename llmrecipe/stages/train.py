@@ -20,6 +20,7 @@ from llmrecipe.stages.token_rows import has_rows
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 from llmrecipe.trainers.collator import CausalCollator, collator_for
 from llmrecipe.trainers.staged import staged
+from llmrecipe.trainers.supervised import TRAINERS, SupervisedLoss
 from llmrecipe.vocabulary import Full
 
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths")
@@ -133,6 +134,8 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     known = inspect.signature(kind.__init__).parameters
     if PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
         options["data_collator"] = _collator(spec, model, options["processing_class"])
+    causal = spec.trainer in TRAINERS and isinstance(options.get("data_collator"), CausalCollator)
+    mixins = (SupervisedLoss,) if causal else ()
     if not isinstance(spec.adapter, Full):
         if "peft_config" in known:
             options["peft_config"] = adapters.configuration(spec.adapter)
@@ -141,9 +144,11 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
-        trainer = staged(kind)(model=model, **options)
+        trainer = staged(kind, *mixins)(model=model, **options)
     except ValueError as error:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
+    if causal:
+        trainer.take_over()
     trainer.muon = spec.optimizer
     trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
     return trainer

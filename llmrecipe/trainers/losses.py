@@ -1,19 +1,24 @@
 """The loss of a causal language model over its supervised tokens alone, without all logits in memory at once."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+import types
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
+from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 IGNORED = -100
 """Label of a token that the loss is not over."""
-TILE_BYTES = {"cpu": 4 * 2**20, "cuda": 2**30}
-"""Largest tile of logits in float32: what stays in the cache of a processor, and what keeps a GPU busy."""
+TILE_BYTES = {"cpu": 4 * 2**20}
+"""Largest tile of logits in float32 by device: what stays in the cache of a processor."""
+ACCELERATOR_TILE_BYTES = 2**30
+"""The same on any other device, which many rows keep busy."""
 FEWEST_ROWS = 128
 """Rows of a tile at least, however large the vocabulary is."""
+MODULE_VOCABULARY = 2**17
+"""Vocabulary for which tiles are measured where the head does not say its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,16 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """What is computed of hidden states and the tokens that follow them."""
+
+    head: Head = Head()
+    objective: Objective = Objective()
+    measure: bool = False
+    """Whether entropy and right guesses are wanted as well."""
+
+
+@dataclass(frozen=True)
 class Sums:
     """Sums over the supervised tokens of a batch."""
 
@@ -59,25 +74,25 @@ class Sums:
     """Tokens that were the likeliest; zero when it was not asked for."""
 
 
-def supervised(
-    head: torch.nn.Module, shape: Head, hidden: torch.Tensor, targets: torch.Tensor, objective: Objective, measure: bool
-) -> Sums:
+def supervised(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, scoring: Scoring) -> Sums:
     """The loss over the positions of `hidden` [rows, length, width] whose `targets` [rows, length] are not ignored.
 
-    Only these positions are projected into the vocabulary, tile by tile. Where the head is a plain layer, the gradient
-    of a tile is computed with its loss, so that no logits are kept and none are computed twice. Source of the method:
-    https://arxiv.org/abs/2410.10989, section 3.2. Any other head (sharded, quantized, adapted) is called as the module
-    that it is, and computes large tiles a second time in the backward pass.
+    Only these positions are projected into the vocabulary, tile by tile. The gradient of a tile is computed with its
+    loss, so that no logits are kept and none are computed twice. Source of the method:
+    https://arxiv.org/abs/2410.10989, section 3.2. A head that is more than a linear layer (quantized, adapted) is
+    called as the module that it is, and computes large tiles a second time in the backward pass.
     """
     flat = targets.flatten()
     chosen = (flat != IGNORED).nonzero()[:, 0]
     states, labels = hidden.flatten(0, 1)[chosen], flat[chosen]
-    if _plain(head):
-        sums = _Tiles.apply(
-            states, head.weight, head.bias, labels, _Work(shape, objective, measure, torch.is_grad_enabled())
-        )
+    if _linear(head):
+        with maybe_gather_lm_head_ctx(head.weight, head.bias):  # ZeRO-3
+            weight, bias = (
+                whole.full_tensor() if isinstance(whole, DTensor) else whole for whole in (head.weight, head.bias)
+            )
+            sums = _Tiles.apply(states, weight, bias, labels, scoring, torch.is_grad_enabled())
     else:
-        sums = _by_module(head, shape, states, labels, objective, measure)
+        sums = _by_module(head, states, labels, scoring)
     loss, entropy, correct = sums
     return Sums(loss, torch.tensor(len(labels), device=hidden.device), entropy, correct)
 
@@ -87,37 +102,29 @@ def next_tokens(labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
-def _plain(head: torch.nn.Module) -> bool:
-    """Whether a head is nothing but its weight and bias, both of them whole."""
-    hooks = head._forward_hooks or head._forward_pre_hooks
-    return type(head) is torch.nn.Linear and type(head.weight) is torch.nn.Parameter and not hooks
+def _linear(head: torch.nn.Module) -> bool:
+    """Whether a head is its weight and bias and no more, sharded or not."""
+    return isinstance(head, torch.nn.Linear) and head.forward == types.MethodType(torch.nn.Linear.forward, head)
 
 
 def tile_rows(vocabulary: int, device: str) -> int:
     """Positions that are projected at a time."""
-    return max(FEWEST_ROWS, TILE_BYTES.get(device, TILE_BYTES["cuda"]) // (4 * vocabulary))
+    return max(FEWEST_ROWS, TILE_BYTES.get(device, ACCELERATOR_TILE_BYTES) // (4 * vocabulary))
 
 
-@dataclass(frozen=True)
-class _Work:
-    head: Head
-    objective: Objective
-    measure: bool
-    differentiate: bool
-
-    def gradient(self, log_probs: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Of the summed losses by what the head projected [n, vocabulary], in the memory of `log_probs`."""
-        rows, smoothing = torch.arange(len(labels), device=labels.device), self.objective.label_smoothing
-        weight = log_probs[rows, labels].exp() if self.objective.dft else None
-        found = log_probs.exp_()
-        if smoothing:
-            found.sub_(smoothing / found.shape[-1])
-        found[rows, labels] -= 1 - smoothing
-        if weight is not None:
-            found.mul_(weight[:, None])
-        if self.head.softcap is not None:
-            found.mul_(1 - (logits.float() / self.head.softcap) ** 2)
-        return found if self.head.scale == 1.0 else found.mul_(self.head.scale)
+def _gradient(scoring: Scoring, log_probs: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of the summed losses by what the head projected [n, vocabulary], in the memory of `log_probs`."""
+    rows, smoothing = torch.arange(len(labels), device=labels.device), scoring.objective.label_smoothing
+    weight = log_probs[rows, labels].exp() if scoring.objective.dft else None
+    found = log_probs.exp_()
+    if smoothing:
+        found.sub_(smoothing / found.shape[-1])
+    found[rows, labels] -= 1 - smoothing
+    if weight is not None:
+        found.mul_(weight[:, None])
+    if scoring.head.softcap is not None:
+        found.mul_(1 - (logits.float() / scoring.head.softcap) ** 2)
+    return found if scoring.head.scale == 1.0 else found.mul_(scoring.head.scale)
 
 
 class _Tiles(torch.autograd.Function):  # type: ignore[misc]
@@ -125,34 +132,27 @@ class _Tiles(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        labels: torch.Tensor,
-        work: _Work,
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *rest: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        labels, scoring, differentiate = rest
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        wanted = [work.differentiate and needed for needed in ctx.needs_input_grad[:3]]
+        wanted = [differentiate and needed for needed in ctx.needs_input_grad[:3]]
         by_hidden = torch.empty_like(hidden) if wanted[0] else None
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
         by_bias = torch.zeros_like(bias, dtype=torch.float32) if wanted[2] else None
         sums = torch.zeros(3, device=hidden.device)
         rows = tile_rows(weight.shape[0], device)
         with torch.autocast(device, enabled=False):
-            used = weight.to(dtype)
+            used, added = weight.to(dtype), None if bias is None else bias.to(dtype)
             for start in range(0, len(labels), rows):
                 states, targets = hidden[start : start + rows].to(dtype), labels[start : start + rows]
-                projected = torch.nn.functional.linear(states, used, None if bias is None else bias.to(dtype))
-                logits = work.head.logits(projected)
+                logits = scoring.head.logits(torch.nn.functional.linear(states, used, added))
                 log_probs = torch.log_softmax(logits, -1, dtype=torch.float32)
-                sums += torch.stack(
-                    [work.objective.losses(log_probs, targets).sum(), *_measured(log_probs, targets, work.measure)]
-                )
+                sums += _sums(scoring, log_probs, targets)
                 if not any(wanted):
                     continue
-                gradient = work.gradient(log_probs, logits, targets).to(dtype)
+                gradient = _gradient(scoring, log_probs, logits, targets).to(dtype)
                 if by_hidden is not None:
                     by_hidden[start : start + rows] = gradient @ used
                 if by_weight is not None:
@@ -166,11 +166,8 @@ class _Tiles(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, by_loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        return (
-            *(None if found is None else found * by_loss.to(found.dtype) for found in ctx.saved_tensors),
-            None,
-            None,
-        )
+        gradients = [None if found is None else found.mul_(by_loss) for found in ctx.saved_tensors]
+        return (*gradients, None, None, None)
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
@@ -180,24 +177,32 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
         total.add_(left @ right)
 
 
-def _measured(log_probs: torch.Tensor, labels: torch.Tensor, measure: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed entropy, and how many labels were the likeliest tokens."""
-    if not measure:
-        return log_probs.new_zeros(()), log_probs.new_zeros(())
+def _sums(scoring: Scoring, log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Loss, entropy, and how many labels were the likeliest tokens [3]."""
+    loss = scoring.objective.losses(log_probs, labels).sum()
+    if not scoring.measure:
+        return torch.nn.functional.pad(loss[None], (0, 2))
     with torch.no_grad():
-        return -(log_probs.exp() * log_probs).sum(), (log_probs.argmax(-1) == labels).sum().float()
+        entropy = -(log_probs.exp() * log_probs).sum()
+        correct = (log_probs.argmax(-1) == labels).sum()
+    return torch.stack([loss, entropy, correct])
 
 
 def _by_module(
-    head: Callable[..., Any],
-    shape: Head,
-    hidden: torch.Tensor,
-    labels: torch.Tensor,
-    objective: Objective,
-    measure: bool,
-) -> tuple[torch.Tensor, ...]:
+    head: torch.nn.Module, states: torch.Tensor, labels: torch.Tensor, scoring: Scoring
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same through the module itself."""
 
     def tile(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        log_probs = torch.log_softmax(shape.logits(head(states)), -1, dtype=torch.float32)
-        return torch.stack([objective.losses(log_probs, targets).sum(), *_measured(log_probs, targets, measure)])
+        logits = scoring.head.logits(head(states))
+        return _sums(scoring, torch.log_softmax(logits, -1, dtype=torch.float32), targets)
+
+    rows = tile_rows(MODULE_VOCABULARY, states.device.type)
+    sharded = any(hasattr(parameter, "ds_id") for parameter in head.parameters())
+    if sharded or len(states) <= rows:  # ZeRO-3 gathers with every call: all processes have to call equally often.
+        sums = tile(states, labels)
+    else:
+        parts = zip(states.split(rows), labels.split(rows), strict=True)
+        sums = torch.stack([checkpoint(tile, *part, use_reentrant=False) for part in parts]).sum(0)
+    loss, entropy, correct = sums.unbind()
+    return loss, entropy, correct

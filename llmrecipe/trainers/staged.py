@@ -110,6 +110,6 @@ class Staged:
         self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
 
 
-def staged(trainer: type) -> Callable[..., Any]:
-    """The trainer with what `Staged` adds; its name stays."""
-    return type(trainer.__name__, (Staged, trainer), {})
+def staged(trainer: type, *mixins: type) -> Callable[..., Any]:
+    """The trainer with what `Staged` and further mixins add; its name stays."""
+    return type(trainer.__name__, (Staged, *mixins, trainer), {})
