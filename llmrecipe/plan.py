@@ -12,25 +12,31 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from llmrecipe.schema import PLACEMENT, Name, PositiveInt, SecretName, Section
+from llmrecipe.strategies import Distributed, Single
 from llmrecipe.vocabulary import (
     Adapter,
     Architecture,
     Attention,
-    Distributed,
     Dtype,
+    ExactMatch,
     ExportFormat,
     Format,
     Gate,
     Head,
+    JSONSchema,
+    Length,
+    Masking,
     Muon,
+    NumericAnswer,
     Objective,
     PrepareStep,
     Quantization,
+    RegularExpression,
     RowKind,
-    Single,
     TrainedTokenizer,
     Unquantized,
 )
+from llmrecipe.watching import Tracking, Watchdog
 
 # -- what comes from outside, pinned --
 
@@ -116,6 +122,36 @@ class InputModel(Section):
 ModelOrigin = Annotated[HubModel | LocalModel | NewModel | InputModel, Field(discriminator="kind")]
 
 
+# -- rewards --
+
+
+class PinnedFunction(Section):
+    """A function of a Python file, known by its bytes."""
+
+    kind: Literal["python"]
+    name: str
+    weight: float
+    file: PinnedFile
+    function: str
+
+
+class RewardModel(Section):
+    """The score of a reward model."""
+
+    kind: Literal["reward_model"]
+    name: str = "reward_model"
+    weight: float
+    role: str = "reward_model"
+    """Which of the stage's `models`."""
+
+
+Reward = Annotated[
+    ExactMatch | NumericAnswer | RegularExpression | JSONSchema | Length | PinnedFunction | RewardModel,
+    Field(discriminator="kind"),
+]
+"""One reward, its name filled in; a schema that stood in a file is here itself."""
+
+
 # -- stages --
 
 
@@ -143,13 +179,16 @@ class TrainTokenizer(Section):
     chat_template: str
     """Jinja text."""
     max_length: int
+    head: Head = "causal"
+    """What the model ends in that reads its tokens: a masked one has other special tokens, and no turns."""
 
 
 class Tokenize(Section):
     """Rows -> token ids and labels. Inputs `rows`, and `tokenizer` or `model` when a stage makes it.
 
     Leaves `dataset/train`, `dataset/validation` (Arrow: `input_ids`, `labels` [length], and when packed `seq_lengths`;
-    for preferences `prompt_ids`, `chosen_ids`, `rejected_ids`), `tokenizer/`, and `report/report.json`.
+    for preferences `prompt_ids`, `chosen_ids`, `rejected_ids`; for prompts `prompt` as JSON text, `prompt_ids`,
+    `reference`), `tokenizer/`, and `report/report.json`.
     """
 
     kind: Literal["tokenize"]
@@ -161,6 +200,8 @@ class Tokenize(Section):
     loss_on: Literal["all", "completion", "assistant"]
     max_length: int
     packing: Literal["none", "bfd", "bfd_split", "wrapped"]
+    words: bool = False
+    """Whether to write which word each token belongs to: `word_ids` [length]."""
     trust_remote_code: bool
 
 
@@ -182,12 +223,16 @@ class Train(Section):
     """Keyword arguments of the configuration class."""
     model: ModelOrigin
     head: Head = "causal"
+    masking: Masking | None = None
+    """Which tokens are hidden from the model."""
     dtype: Dtype | Literal["auto"]
     attention: Attention
     adapter: Adapter
     quantization: Quantization = Unquantized(kind="none")
     models: dict[str, ModelOrigin] = {}
     """Other models that the method needs, by their role."""
+    rewards: list[Reward] = []
+    """What answers are scored with, by methods that generate them."""
     distributed: Distributed = Single(kind="single")
     optimizer: Muon | None
     """An optimizer that `arguments` cannot name."""
@@ -196,6 +241,10 @@ class Train(Section):
     """Processes over which the batch is spread; `gradient_accumulation_steps` in `arguments` is derived from it."""
     seed: int
     trust_remote_code: bool
+    watchdog: Annotated[Watchdog, PLACEMENT] = Watchdog()
+    tracking: Annotated[Tracking, PLACEMENT] = Tracking()
+    accelerator: Annotated[str, PLACEMENT] = "cpu"
+    """The preset of which the share of its peak is measured."""
 
 
 class PerplexitySuite(Section):
@@ -203,6 +252,15 @@ class PerplexitySuite(Section):
 
     kind: Literal["perplexity"]
     name: Name
+    batch_size: PositiveInt
+
+
+class MaskedAccuracySuite(Section):
+    """Guesses of hidden tokens of the tokenized validation set. The stage's input `dataset`."""
+
+    kind: Literal["masked_accuracy"]
+    name: Name
+    mlm_probability: float
     batch_size: PositiveInt
 
 
@@ -217,6 +275,17 @@ class GenerationSuite(Section):
     stop: list[str]
 
 
+class RewardSuite(Section):
+    """Rewards of greedy answers to prompts."""
+
+    kind: Literal["reward"]
+    name: Name
+    sources: list[DataSource]
+    rewards: list[Reward]
+    max_new_tokens: PositiveInt
+    batch_size: PositiveInt
+
+
 class Evaluate(Section):
     """A model and one suite -> metrics. Input `model`, and `adapter` when it is not merged.
 
@@ -224,8 +293,10 @@ class Evaluate(Section):
     """
 
     kind: Literal["evaluate"]
-    suite: Annotated[PerplexitySuite | GenerationSuite, Field(discriminator="kind")]
+    suite: Annotated[PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite, Field(discriminator="kind")]
     model: ModelOrigin
+    models: dict[str, ModelOrigin] = {}
+    """Other models that the suite needs, by their role, which is the name of the input as well."""
     head: Head = "causal"
     dtype: Dtype | Literal["auto"]
     attention: Attention
@@ -331,6 +402,10 @@ class Job(Section):
     """Folder from which pinned relative paths start."""
     allow_code: bool = False
     """Whether code that the recipe points to may run."""
+    run: str | None = None
+    """Folder of the run that the stage is part of, where trackers keep their files."""
+    packages: dict[str, str | None] = {}
+    """Versions of packages that are part of its address."""
 
 
 class Outcome(Section):

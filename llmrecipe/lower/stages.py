@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import JsonValue
@@ -11,7 +11,9 @@ from pydantic import JsonValue
 from llmrecipe import facts
 from llmrecipe.lock import Lock, hub_key, is_commit
 from llmrecipe.lower.arguments import arguments
+from llmrecipe.lower.rewards import rewards
 from llmrecipe.methods import Method
+from llmrecipe.methods.online import REWARD_MODEL, OnlineMethod
 from llmrecipe.methods.pretrain import Pretrain
 from llmrecipe.plan import (
     CheckGates,
@@ -31,6 +33,8 @@ from llmrecipe.plan import (
     PinnedFiles,
     PrepareData,
     Resources,
+    Reward,
+    RewardSuite,
     Spec,
     Stage,
     Tokenize,
@@ -40,8 +44,10 @@ from llmrecipe.plan import (
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Data, Files, Source
 from llmrecipe.recipe.evaluation import Perplexity, Suite
+from llmrecipe.recipe.evaluation import Reward as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
+from llmrecipe.strategies import Single
 from llmrecipe.vocabulary import (
     ROW_KIND,
     Architecture,
@@ -52,7 +58,6 @@ from llmrecipe.vocabulary import (
     Muon,
     RecipeReference,
     RowKind,
-    Single,
     TrainedTokenizer,
     is_path,
 )
@@ -159,7 +164,7 @@ class Lowering:
             tokenizer=origin if not trained and isinstance(origin, HubModel | LocalModel) else None,
             chat_template=self._chat_template(template) if template else None,
             loss_on=method.loss_on(self._rows(data)),
-            max_length=self.recipe.training.max_length,
+            max_length=self._longest_row(method),
             packing=self._packing(data),
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
@@ -184,13 +189,17 @@ class Lowering:
             attention=model.attention,
             adapter=model.adapter,
             quantization=model.quantization,
-            models={role: self._reference(role, ref) for role, ref in method.models().items()},
+            models={role: self._reference(role, ref, "method", role) for role, ref in method.models().items()},
+            rewards=self._rewards_of(method, "method") if isinstance(method, OnlineMethod) else [],
             distributed=self.recipe.distributed,
             optimizer=training.optimizer if isinstance(training.optimizer, Muon) else None,
             packed=self._packing(data) != "none",
             world_size=world_size,
             seed=training.seed,
             trust_remote_code=model.trust_remote_code,
+            watchdog=training.watchdog,
+            tracking=self.recipe.tracking,
+            accelerator=self.recipe.hardware.accelerator,
         )
         inputs = {"dataset": self._at("tokenize.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
         roles = {role: f"{ref.name}/export.model" for role, ref in method.models().items()
@@ -207,16 +216,21 @@ class Lowering:
         return self._stage("merge", spec, {"adapter": self._at("train.model")} | self._base_input())
 
     def _evaluate(self, i: int, suite: Suite) -> Stage:
+        models = self._suite_models(i, suite)
         spec = Evaluate(
             kind="evaluate",
             suite=self._suite(i, suite),
             model=self._origin() if self.recipe.method is None or self._unmerged else InputModel(kind="input"),
+            models={role: self._reference(role, ref, *at) for role, (ref, at) in models.items()},
             head=self._head,
             dtype="auto",
             attention=self.recipe.model.attention,
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
         inputs = self._result_inputs()
+        for role, (reference, _) in models.items():
+            if isinstance(reference, RecipeReference):
+                inputs[role] = f"{reference.name}/export.model"
         if isinstance(suite, Perplexity):
             inputs["dataset"] = self._at("tokenize.dataset")
         return self._stage(f"evaluate-{suite.name}", spec, inputs, self._one_device())
@@ -260,13 +274,13 @@ class Lowering:
             case str():
                 return HubModel(kind="hub", repo=base, revision=self._commit("model", base, self.recipe.model.revision))
 
-    def _reference(self, role: str, reference: ModelReference) -> ModelOrigin:
-        """The model that the method needs in a role."""
+    def _reference(self, role: str, reference: ModelReference, *location: str | int) -> ModelOrigin:
+        """The model that the method or a suite needs in a role; it is written at `location`."""
         match reference:
             case RecipeReference():
                 return InputModel(kind="input", name=role)
             case str() if is_path(reference):
-                return LocalModel(kind="local", path=reference, sha256=self.lock.folders[self._pin_key("method", role)])
+                return LocalModel(kind="local", path=reference, sha256=self.lock.folders[self._pin_key(*location)])
             case str():
                 return HubModel(kind="hub", repo=reference, revision=self._commit("model", reference, None))
 
@@ -329,6 +343,12 @@ class Lowering:
             "num_key_value_heads": (heads, "as many as attention heads"),
             "head_dim": (written.hidden_size // heads, "hidden_size / num_attention_heads"),
             "intermediate_size": (4 * written.hidden_size, "4 x hidden_size"),
+            "num_experts": (8, "the usual number"),
+            "num_experts_per_tok": (2, "the usual number"),
+            "moe_intermediate_size": (
+                4 * written.hidden_size // (written.num_experts_per_tok or 2),
+                "4 x hidden_size / num_experts_per_tok",
+            ),
             "max_position_embeddings": (self.recipe.training.max_length, "training.max_length"),
         }
         has = facts.families()[written.family].fields
@@ -362,17 +382,52 @@ class Lowering:
             label=label,
         )
 
-    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | GenerationSuite:
+    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | GenerationSuite | RewardSuite:
         if isinstance(suite, Perplexity):
             return PerplexitySuite(kind="perplexity", name=suite.name, batch_size=suite.batch_size)
+        sources = [self._source(s, "evaluation", "suites", i, "sources", j) for j, s in enumerate(suite.sources)]
+        if isinstance(suite, RewardSection):
+            judge, at = self._judge(i, suite)
+            return RewardSuite(
+                kind="reward",
+                name=suite.name,
+                sources=sources,
+                rewards=self._rewards_of(judge, *at),
+                max_new_tokens=suite.max_new_tokens,
+                batch_size=suite.batch_size,
+            )
         return GenerationSuite(
             kind="generation",
             name=suite.name,
-            sources=[self._source(s, "evaluation", "suites", i, "sources", j) for j, s in enumerate(suite.sources)],
+            sources=sources,
             max_new_tokens=suite.max_new_tokens,
             batch_size=suite.batch_size,
             stop=suite.stop,
         )
+
+    # -- rewards --
+
+    def _rewards_of(self, judge: OnlineMethod | RewardSection, *location: str | int) -> list[Reward]:
+        weight = None if judge.reward_model is None else judge.reward_model_weight
+        return rewards(judge.reward_functions, weight, self.lock, self._pin_key(*location, "reward_functions"))
+
+    def _judge(self, i: int, suite: RewardSection) -> tuple[OnlineMethod | RewardSection, tuple[str | int, ...]]:
+        """What says how a suite scores answers, and where it stands: the suite, else the method."""
+        if suite.reward_model is None and not suite.reward_functions and isinstance(self.recipe.method, OnlineMethod):
+            return self.recipe.method, ("method",)
+        return suite, ("evaluation", "suites", i)
+
+    def _suite_models(self, i: int, suite: Suite) -> dict[str, tuple[ModelReference, tuple[str | int, ...]]]:
+        """The models that a suite needs by their role, and where each is written."""
+        if not isinstance(suite, RewardSection):
+            return {}
+        judge, at = self._judge(i, suite)
+        return {} if judge.reward_model is None else {REWARD_MODEL: (judge.reward_model, (*at, REWARD_MODEL))}
+
+    def _longest_row(self, method: Method) -> int:
+        """Tokens of a row; a prompt leaves room for its answer."""
+        longest = self.recipe.training.max_length
+        return longest - method.max_completion_length if isinstance(method, OnlineMethod) else longest
 
     def _packing(self, data: Data) -> Literal["none", "bfd", "bfd_split", "wrapped"]:
         if data.packing is not None:
@@ -427,8 +482,14 @@ class Lowering:
 
     def _card_recipe(self) -> str:
         """The recipe without defaults and without what only says where things run."""
-        kept = self.recipe.model_dump(
-            mode="json", exclude_defaults=True, exclude={"distributed", "hardware", "serving"}
-        )
+        kept = self.recipe.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_ON_THE_CARD)
+        kept = {name: value for name, value in kept.items() if name != "training" or value}
         text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
         return text
+
+
+_NOT_ON_THE_CARD: dict[str, Any] = {
+    **dict.fromkeys(("distributed", "hardware", "serving", "sweep", "tracking"), True),
+    "training": {"watchdog"},
+}
+"""What only says where and how a run goes on."""

@@ -11,10 +11,12 @@ from llmrecipe.recipe.export import Export
 from llmrecipe.recipe.hardware import Hardware
 from llmrecipe.recipe.model import Model
 from llmrecipe.recipe.serving import Serving
+from llmrecipe.recipe.sweep import Sweep
 from llmrecipe.recipe.tokenizer import Reuse, Tokenizer
+from llmrecipe.recipe.tracking import Tracking
 from llmrecipe.recipe.training import Training
 from llmrecipe.schema import Name, Section
-from llmrecipe.vocabulary import Distributed, Single
+from llmrecipe.strategies import Distributed, Single
 
 
 class Recipe(Section):
@@ -31,11 +33,14 @@ class Recipe(Section):
     method: Method | None = None
     """What is optimised. A recipe that only evaluates, exports or serves leaves out `data` and `method`."""
     training: Training = Training()
+    tracking: Tracking = Tracking()
     distributed: Distributed = Single(kind="single")
     hardware: Hardware = Hardware()
     evaluation: Evaluation | None = None
     export: Export = Export()
     serving: Serving | None = None
+    sweep: Sweep | None = None
+    """A search over any fields; `llmrecipe sweep` runs it, `llmrecipe run` runs the recipe as it is written."""
     metadata: dict[str, JsonValue] = {}
     """Free text for people: carried into the model card, never read."""
 

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue
 
 from llmrecipe.schema import PositiveInt, Section
 from llmrecipe.vocabulary import AdamW, Optimizer, Schedule
+from llmrecipe.watching import Watchdog
 
 
 class Checkpoints(Section):
@@ -54,5 +55,6 @@ class Training(Section):
     """Optimizer steps between validations. Left out: once, at the end."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load batches beside each training process; 0 loads them in it."""
+    watchdog: Watchdog = Watchdog()
     extra: dict[str, JsonValue] = {}
     """Any other field of the trainer's configuration class, by its own name; names and types are checked."""
