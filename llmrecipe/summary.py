@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from llmrecipe.plan import Plan
 from llmrecipe.schema import Name, Section
 
@@ -46,3 +48,34 @@ class Summary(Section):
     environment: dict[str, str | int]
     """The machine and its Python."""
     plan: Plan
+
+
+class TrialSummary(Section):
+    """One trial of a sweep."""
+
+    number: int
+    status: Literal["running", "complete", "pruned", "failed"]
+    """`pruned`: given up, since others were better at the same step."""
+    values: dict[str, JsonValue]
+    """Field -> what was tried."""
+    objective: float | None = None
+    """The metric that decides; for a pruned trial null."""
+    seconds: float | None = None
+    message: str | None = None
+    """What was wrong, when it failed."""
+    run: str
+    """Folder of its run, beside the summary of the sweep."""
+
+
+class SweepSummary(Section):
+    """A sweep: `runs/NAME.sweep/sweep.json`, written anew after every trial."""
+
+    version: Literal[1] = 1
+    name: Name
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    planned: int
+    """Trials in all."""
+    trials: list[TrialSummary]
+    best: int | None = None
+    """Number of the best complete trial."""

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "lock": "pin revisions, hashes and versions into FILE.lock",
     "compile": "files for other machines and engines",
     "run": "do what is missing; resume what was interrupted",
+    "sweep": "the search that a recipe describes, resumable",
     "serve": "the exported model on this machine, as an OpenAI-compatible server",
     "chat": "talk to the exported model in the terminal",
     "report": "the run as one HTML page",

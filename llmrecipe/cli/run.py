@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
     folder = RunFolder(planning.runs_root(arguments, found.root) / found.plan.name)
     options = Options(found.root, folder, allow_code=arguments.allow_code, until=arguments.until)
     try:
-        with _watching(arguments.format) as watcher:
+        with watching(arguments.format) as watcher:
             summary = run_plan(found.plan, store, options, watcher, leader)
         _compile(found.plan, found.root, folder)
     except ConnectionError:
@@ -91,7 +91,7 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
 
 
 @contextmanager
-def _watching(form: str) -> Iterator[Watcher]:
+def watching(form: str) -> Iterator[Watcher]:
     """A table that changes on a terminal, else lines; with JSON these are not on standard output."""
     if form == "text" and sys.stdout.isatty():
         with importlib.import_module("llmrecipe.live").display() as watcher:

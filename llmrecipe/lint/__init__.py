@@ -16,6 +16,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     model,
     reproducibility,
     serving,
+    sweep,
     training,
     without_effect,
 )
