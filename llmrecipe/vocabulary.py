@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from llmrecipe.schema import Fraction, Name, PositiveInt, Section
+from llmrecipe.schema import Fraction, PositiveInt, Section
 
 Format = Literal["text", "messages", "conversations", "instruction", "prompt_completion", "preference", "prompt"]
 """How the rows of a source are written.
@@ -30,7 +30,7 @@ ROW_KIND: dict[Format, RowKind] = {
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-Objective = Literal["causal", "preference", "prompt"]
+Objective = Literal["causal", "preference", "prompt", "masked"]
 """What tokenization makes of a row."""
 
 Head = Literal["causal", "masked", "reward"]
@@ -112,14 +112,14 @@ def is_path(base: str) -> bool:
 
 
 class Architecture(Section):
-    """A causal language model from scratch, in the terms of its Transformers configuration."""
+    """A language model from scratch, in the terms of its Transformers configuration."""
 
-    family: Literal["qwen3", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2"]
-    """The Transformers `model_type`."""
+    family: Literal["qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2", "bert", "modernbert"]
+    """The Transformers `model_type`. `bert` and `modernbert` are encoders, for the method `mlm`; the others decoders."""
     hidden_size: PositiveInt
     """Width of the residual stream."""
     num_hidden_layers: PositiveInt
-    """Decoder layers."""
+    """Layers."""
     num_attention_heads: PositiveInt
     """Query heads of one layer."""
     num_key_value_heads: PositiveInt | None = None
@@ -128,6 +128,17 @@ class Architecture(Section):
     """Width of one head; `hidden_size / num_attention_heads` when left out."""
     intermediate_size: PositiveInt | None = None
     """Width of the feed-forward block; four times `hidden_size` when left out."""
+    num_experts: PositiveInt | None = None
+    """Feed-forward blocks of one layer of a mixture of experts; 8 when left out."""
+    num_experts_per_tok: PositiveInt | None = None
+    """Experts that compute for a token; 2 when left out."""
+    moe_intermediate_size: PositiveInt | None = None
+    """Width of one expert; four times `hidden_size`, shared by the experts of a token, when left out."""
+    router_aux_loss_coef: Annotated[float, Field(ge=0)] | None = None
+    """Weight of the loss that spreads tokens over the experts; the family's own when left out.
+
+    Source: https://arxiv.org/abs/2101.03961
+    """
     max_position_embeddings: PositiveInt | None = None
     """Longest sequence; `training.max_length` when left out."""
     rope_theta: Annotated[float, Field(gt=0)] | None = None
@@ -138,10 +149,33 @@ class Architecture(Section):
     """Standard deviation of the initial weights; the family's own when left out."""
 
 
+class Masking(Section):
+    """Which tokens a masked language model has to guess. Source: https://arxiv.org/abs/1810.04805, section 3.1"""
+
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that are to be guessed, chosen anew in every epoch."""
+    mask_replace_prob: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of these that the model sees as the mask token."""
+    random_replace_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of these that the model sees as some other token; the rest it sees as they are."""
+    whole_word: bool = False
+    """Choose words, with all of their tokens, instead of tokens."""
+
+
 class Full(Section):
     """Train every weight."""
 
     kind: Literal["full"]
+
+
+Initialization = Literal["default", "gaussian", "orthogonal", "olora", "pissa", "pissa_niter_4", "pissa_niter_16"]
+"""How the two matrices of an update begin.
+
+`default`: one is zero, so that nothing changes at first; `gaussian`: the same with normal numbers in the other;
+`orthogonal`: neither is zero, and their product is; `pissa`: the largest singular vectors of the weight
+(https://arxiv.org/abs/2404.02948), with `_niter_N` by N subspace iterations, which is much faster; `olora`: its QR factors
+(https://arxiv.org/abs/2406.01775). The last two take their product out of the weight while it is trained.
+"""
 
 
 class _LowRank(Section):
@@ -152,11 +186,27 @@ class _LowRank(Section):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs that is dropped while training."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
-    """The layers that get an update: all linear ones but the output head, or names."""
+    """The layers that get an update: all linear ones but the output head, or names. `[]` with `target_parameters`."""
+    exclude_modules: list[str] = []
+    """Names of layers that get none although `target_modules` says so."""
+    layers_to_transform: list[Annotated[int, Field(ge=0)]] | None = None
+    """Numbers of the decoder layers that get an update, from 0. Needs names in `target_modules`."""
+    target_parameters: list[str] = []
+    """Weights that are no layers of their own, such as the experts of a mixture: `mlp.experts.gate_up_proj`."""
+    rank_pattern: dict[str, PositiveInt] = {}
+    """Names, or regular expressions that a name ends with -> a rank other than `r`."""
+    alpha_pattern: dict[str, PositiveInt] = {}
+    """Names, or regular expressions that a name ends with -> a scale other than `lora_alpha`."""
     modules_to_save: list[str] = []
     """Modules that are trained whole and saved beside the adapter."""
+    trainable_token_indices: list[Annotated[int, Field(ge=0)]] = []
+    """Ids of tokens whose embeddings are trained as well; all others stay as they are."""
     use_rslora: bool = False
     """Rank-stabilised scaling. Source: https://arxiv.org/abs/2312.03732"""
+    init_lora_weights: Initialization = "default"
+    """How the update begins."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] | None = None
+    """LoRA+: the second matrix of each update learns so many times faster. Source: https://arxiv.org/abs/2402.12354"""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which biases are trained as well."""
 
@@ -196,6 +246,9 @@ class NF4(Section):
     """Quantize the scales of the blocks as well: 0.37 bits less per weight."""
     compute_dtype: Literal["auto"] | Dtype = "auto"
     """Type in which layers compute. `auto`: that of `training.precision`."""
+    quant_storage: Literal["uint8"] | Dtype = "uint8"
+    """Type of the numbers that the 4 bits are packed into. FSDP splits a model of one type only: write that of
+    `model.dtype`."""
 
 
 Quantization = Annotated[Unquantized | Int8 | NF4, Field(discriminator="kind")]
@@ -203,30 +256,12 @@ Quantization = Annotated[Unquantized | Int8 | NF4, Field(discriminator="kind")]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
 
-# -- how a run spreads --
-
-
-class Single(Section):
-    """One process."""
-
-    kind: Literal["single"]
-
-
-class DDP(Section):
-    """One process per device, each with the whole model. Source: https://arxiv.org/abs/2006.15704"""
-
-    kind: Literal["ddp"]
-
-
-Distributed = Annotated[Single | DDP, Field(discriminator="kind")]
-
-
 # -- rewards --
 
 
 class _Reward(Section):
-    name: Name | None = None
-    """What the log and the metrics call it; its kind when left out."""
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)] | None = None
+    """What the log and the metrics call it. Left out: its kind; for Python, the name of the function."""
     weight: float = 1.0
     """What it counts in the sum of the rewards; below zero it is a penalty."""
 
@@ -295,8 +330,8 @@ class PythonFunction(_Reward):
 
     kind: Literal["python"]
     path: Annotated[str, Field(min_length=1)]
-    """A file of Python code; relative to the recipe's folder."""
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """A file of Python code; a relative path starts from the recipe's folder."""
+    function: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=40)]
     """Name of the function in that file."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators
 from llmrecipe.lint.rule import Case, Finding, rule
-from llmrecipe.vocabulary import DDP, Single
+from llmrecipe.strategies import DDP, Single
 
 
 @rule("LR401")
