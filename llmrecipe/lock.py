@@ -18,11 +18,12 @@ from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
-from llmrecipe.recipe.evaluation import Generation
+from llmrecipe.methods.online import OnlineMethod
+from llmrecipe.recipe.evaluation import Generation, Reward
 from llmrecipe.schema import Section
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
-from llmrecipe.vocabulary import is_path
+from llmrecipe.vocabulary import JSONSchema, ModelReference, PythonFunction, RewardFunction, is_path
 
 RepoKind = Literal["model", "dataset"]
 Commit = Callable[[RepoKind, str, str | None], str]
@@ -91,8 +92,29 @@ def sources(document: Document) -> Iterator[tuple[Location, DataSource]]:
             held_out = recipe.data.validation.sources or []
             yield from ((("data", "validation", "sources", i), source) for i, source in enumerate(held_out))
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Generation):
+        if isinstance(suite, Generation | Reward):
             yield from ((("evaluation", "suites", i, "sources", j), source) for j, source in enumerate(suite.sources))
+
+
+def rewards(document: Document) -> Iterator[tuple[Location, RewardFunction]]:
+    """Every reward function of a recipe and where it stands."""
+    recipe = document.recipe
+    if isinstance(recipe.method, OnlineMethod):
+        yield from ((("method", "reward_functions", i), each) for i, each in enumerate(recipe.method.reward_functions))
+    for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
+        if isinstance(suite, Reward):
+            at = ("evaluation", "suites", i, "reward_functions")
+            yield from (((*at, j), each) for j, each in enumerate(suite.reward_functions))
+
+
+def models(document: Document) -> Iterator[tuple[Location, ModelReference]]:
+    """Every model that the method or a suite needs beside the trained one, and where it stands."""
+    recipe = document.recipe
+    if recipe.method is not None:
+        yield from ((("method", role), reference) for role, reference in recipe.method.models().items())
+    for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
+        if isinstance(suite, Reward) and suite.reward_model is not None:
+            yield ("evaluation", "suites", i, "reward_model"), suite.reward_model
 
 
 class _Pins:
@@ -125,6 +147,8 @@ class _Pins:
                 case Hub():
                     self._repo(document, (*location, "dataset"), "dataset", (source.dataset, source.revision))
         self._model(document)
+        for location, function in rewards(document):
+            self._reward(document, location, function)
         template = document.recipe.tokenizer.chat_template
         if template not in (None, "chatml"):
             self._text(document, ("tokenizer", "chat_template"), template)
@@ -149,9 +173,8 @@ class _Pins:
 
     def _model(self, document: Document) -> None:
         self._weights(document, ("model", "base"), document.recipe.model.base, document.recipe.model.revision)
-        if document.recipe.method is not None:
-            for role, reference in document.recipe.method.models().items():
-                self._weights(document, ("method", role), reference, None)
+        for location, reference in models(document):
+            self._weights(document, location, reference, None)
 
     def _weights(self, document: Document, at: Location, base: object, revision: str | None) -> None:
         """Pin a model that another recipe does not make."""
@@ -170,6 +193,24 @@ class _Pins:
     def _text(self, document: Document, at: Location, path: str) -> None:
         with self._reading(Path(path), document.source.at(at)):
             self.texts[key(document, at)] = (folder(document, at) / Path(path).expanduser()).read_text("utf-8")
+
+    def _reward(self, document: Document, at: Location, function: RewardFunction) -> None:
+        """Pin the file that a reward function stands in. Its code is read, and never run."""
+        match function:
+            case PythonFunction():
+                at = (*at, "path")
+                path = folder(document, at) / Path(function.path).expanduser()
+                with self._reading(Path(function.path), document.source.at(at)):
+                    name = portable(function.path, path, self.root)
+                    file = PinnedFile(path=name, suffix=".py", size=path.stat().st_size, sha256=file_sha256(path))
+                    self.files[key(document, at)] = [file]
+            case JSONSchema(json_schema=str() as written):
+                at = (*at, "json_schema")
+                self._text(document, at, written)
+                text = self.texts.get(key(document, at))
+                if text is not None and not _is_json_object(text):
+                    message = f"`{written}` is not a JSON schema"
+                    self._problem("LR791", "unreadable-input", message, document.source.at(at), "it is one JSON object")
 
     def _repo(self, document: Document, at: Location, kind: RepoKind, repo: tuple[str, str | None]) -> None:
         name = hub_key(kind, *repo)
@@ -201,6 +242,13 @@ class _Pins:
 
     def _problem(self, code: str, name: str, message: str, span: Span, help_: str | None = None) -> None:
         self.problems.append(Diagnostic(code, name, message, span, help_))
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def is_commit(revision: str | None) -> bool:
@@ -264,7 +312,13 @@ def _stale(now: Lock, known: Lock, documents: Sequence[Document]) -> Iterator[Di
     spans = {
         key(document, location): document.source.at(location)
         for document in documents
-        for location in ([at for at, _ in sources(document)] + [("model", "base"), ("tokenizer", "chat_template")])
+        for location in (
+            *(at for at, _ in sources(document)),
+            *((*at, name) for at, _ in rewards(document) for name in ("path", "json_schema")),
+            *(at for at, _ in models(document)),
+            ("model", "base"),
+            ("tokenizer", "chat_template"),
+        )
     }
     recipe = documents[-1].source
     help_ = f"if that is meant, write the lock again: `llmrecipe lock {recipe.file}`"

@@ -9,7 +9,13 @@ import typing
 from enum import Enum
 from typing import Any
 
-CONFIGS = ("transformers:TrainingArguments", "trl:SFTConfig", "trl:DPOConfig")
+CONFIGS = (
+    "transformers:TrainingArguments",
+    "trl:SFTConfig",
+    "trl:DPOConfig",
+    "trl:GRPOConfig",
+    "trl:RLOOConfig",
+)
 
 
 def trainers() -> str:

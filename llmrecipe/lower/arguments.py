@@ -1,12 +1,15 @@
 """`training` -> keyword arguments of the trainer's configuration class."""
 
 from collections.abc import Callable
+from typing import cast
 
 from pydantic import JsonValue
 
 from llmrecipe import facts
 from llmrecipe.lower.error import LoweringError
 from llmrecipe.methods import Method
+from llmrecipe.methods.grpo import GRPO
+from llmrecipe.methods.rloo import RLOO
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.training import Training
 from llmrecipe.vocabulary import (
@@ -52,6 +55,8 @@ def arguments(recipe: Recipe, method: Method, world_size: int, derive: Derive) -
     }
     found |= _length_of_run(training, derive) | _precision(recipe, derive) | _evaluation(recipe)
     found |= _optimizer(training.optimizer) | _schedule(training.schedule, derive)
+    if isinstance(method, GRPO | RLOO):
+        _check_groups(recipe, method, world_size, found["gradient_accumulation_steps"])
     return found | method.options() | training.extra
 
 
@@ -76,6 +81,19 @@ def _accumulation(recipe: Recipe, world_size: int, derive: Derive) -> int:
     because = f"{training.global_batch_size} / ({training.per_device_train_batch_size} x {world_size} process(es))"
     derive("training.gradient_accumulation_steps", steps, because)
     return steps
+
+
+def _check_groups(recipe: Recipe, method: GRPO | RLOO, world_size: int, accumulated: JsonValue) -> None:
+    """See that all answers to a prompt are generated at once."""
+    batches = method.steps_per_generation or cast(int, accumulated)
+    answers = recipe.training.per_device_train_batch_size * world_size * batches
+    if answers % method.num_generations:
+        raise LoweringError(
+            recipe.name,
+            ("method", "num_generations"),
+            f"{answers} answers are generated at once: no multiple of {method.num_generations} for each prompt",
+            "change `num_generations`, `training.global_batch_size` or `training.per_device_train_batch_size`",
+        )
 
 
 def _learning_rate(recipe: Recipe, method: Method, derive: Derive) -> float:

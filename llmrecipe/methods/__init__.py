@@ -6,11 +6,14 @@ from pydantic import Field
 
 from llmrecipe.methods.base import BaseMethod
 from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.grpo import GRPO
+from llmrecipe.methods.mlm import MLM
 from llmrecipe.methods.pretrain import Pretrain
+from llmrecipe.methods.rloo import RLOO
 from llmrecipe.methods.sft import SFT
 
-Method = Annotated[Pretrain | SFT | DPO, Field(discriminator="kind")]
+Method = Annotated[Pretrain | MLM | SFT | DPO | GRPO | RLOO, Field(discriminator="kind")]
 
-METHODS: tuple[type[BaseMethod], ...] = (Pretrain, SFT, DPO)
+METHODS: tuple[type[BaseMethod], ...] = (Pretrain, MLM, SFT, DPO, GRPO, RLOO)
 
 __all__ = ["METHODS", "BaseMethod", "Method"]

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from llmrecipe.schema import Section
-from llmrecipe.vocabulary import Head, ModelReference, Objective, RowKind
+from llmrecipe.vocabulary import Head, Masking, ModelReference, Objective, RowKind
 
 
 class BaseMethod(Section):
@@ -34,6 +34,10 @@ class BaseMethod(Section):
     def options(self) -> dict[str, JsonValue]:
         """Keyword arguments for the class named by `config`."""
         return {}
+
+    def masking(self) -> Masking | None:
+        """Which tokens are hidden from the model; none."""
+        return None
 
     def models(self) -> dict[str, ModelReference]:
         """Other models that training needs, by their role: `{"teacher_model": ...}`."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from llmrecipe.recipe.data import Source
 from llmrecipe.schema import Name, PositiveInt, Section
-from llmrecipe.vocabulary import Gate
+from llmrecipe.vocabulary import Gate, ModelReference, RewardFunction
 
 
 class Perplexity(Section):
@@ -15,6 +15,18 @@ class Perplexity(Section):
     kind: Literal["perplexity"]
     name: Name = "perplexity"
     """First part of the metrics' names."""
+    batch_size: PositiveInt = 8
+    """Rows measured at a time."""
+
+
+class MaskedAccuracy(Section):
+    """How many hidden tokens of `data.validation` a masked language model guesses, beside the best constant guess."""
+
+    kind: Literal["masked_accuracy"]
+    name: Name = "masked"
+    """First part of the metrics' names."""
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that are hidden, always the same ones; all of them behind the mask token."""
     batch_size: PositiveInt = 8
     """Rows measured at a time."""
 
@@ -38,7 +50,27 @@ class Generation(Section):
     """Cut the answer before the first of these strings."""
 
 
-Suite = Annotated[Perplexity | Generation, Field(discriminator="kind")]
+class Reward(Section):
+    """Answer prompts greedily and score the answers: the mean of the weighted sum, and of each function."""
+
+    kind: Literal["reward"]
+    name: Name = "reward"
+    """First part of the metrics' names."""
+    sources: Annotated[list[Source], Field(min_length=1)]
+    """Prompts, of the format `prompt`."""
+    reward_model: ModelReference | None = None
+    """A model that scores answers. Without this and `reward_functions`, both are those of the method."""
+    reward_model_weight: float = 1.0
+    """What its score counts in the sum."""
+    reward_functions: list[RewardFunction] = []
+    """Functions that score answers."""
+    max_new_tokens: PositiveInt = 256
+    """Longest answer, in tokens."""
+    batch_size: PositiveInt = 16
+    """Prompts answered at a time."""
+
+
+Suite = Annotated[Perplexity | MaskedAccuracy | Generation | Reward, Field(discriminator="kind")]
 
 
 class Evaluation(Section):
