@@ -17,7 +17,7 @@ NOTHING, EACH_OTHER, ALL_ELSE = "nothing", "each other", "everything but stages 
 TABLE: list[tuple[str, str, str]] = [
     ("schema", NOTHING, "pydantic"),
     ("source", NOTHING, "yaml"),
-    ("facts, hashing, tether", NOTHING, "-"),
+    ("facts, hashing, tether, trust", NOTHING, "-"),
     ("vocabulary, strategies, watching", "schema", "pydantic"),
     ("accelerating", "strategies", "pydantic"),
     ("methods", "schema, vocabulary", "pydantic"),
@@ -32,7 +32,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("estimate", "recipe, vocabulary, facts", "-"),
     ("lint", "recipe, methods, vocabulary, strategies, document, source, paths, diagnostics, estimate, facts", "pydantic"),
     ("plan", "schema, vocabulary, strategies, watching", "pydantic"),
-    ("lock", "schema, vocabulary, recipe, document, source, paths, hashing, diagnostics, plan", "pydantic"),
+    ("lock", "schema, vocabulary, recipe, methods, document, source, paths, hashing, diagnostics, plan", "pydantic"),
     ("hub", "lock", "huggingface_hub"),
     ("lower", "recipe, methods, vocabulary, strategies, facts, estimate, plan, lock", "pydantic, yaml"),
     ("difference", "schema, plan", "pydantic"),
@@ -44,7 +44,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("sweep", "schema, recipe, store, summary", "optuna, pydantic"),
     (
         "stages, trainers",
-        "plan, schema, vocabulary, strategies, accelerating, watching, difference, facts, tether, each other",
+        "plan, schema, vocabulary, strategies, accelerating, watching, difference, facts, tether, trust, each other",
         "pydantic, yaml, jinja2, numpy, pyarrow, fsspec, datasets, huggingface_hub, tokenizers, safetensors, torch, "
         "transformers, trl, peft, accelerate",
     ),
