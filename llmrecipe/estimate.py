@@ -26,7 +26,7 @@ def parameters(architecture: Architecture, vocab_size: int) -> int:
             return embeddings + architecture.max_position_embeddings * hidden + layers + 2 * hidden
         case "falcon":
             return embeddings + layers + 2 * hidden
-        case "qwen3" | "llama" | "mistral" | "gemma3_text" | "smollm3":
+        case "qwen3" | "qwen3_moe" | "llama" | "mistral" | "gemma3_text" | "smollm3":
             return embeddings + layers + hidden
 
 
@@ -46,6 +46,10 @@ def _layer(architecture: Architecture) -> int:
             return attention + 2 * hidden * intermediate + 4 * hidden
         case "qwen3":
             return attention + 3 * hidden * intermediate + 2 * hidden + 2 * head_dim
+        case "qwen3_moe":
+            experts, chosen = architecture.num_experts or 8, architecture.num_experts_per_tok or 2
+            width = architecture.moe_intermediate_size or 4 * hidden // chosen
+            return attention + experts * (3 * hidden * width + hidden) + 2 * hidden + 2 * head_dim
         case "gemma3_text":
             return attention + 3 * hidden * intermediate + 4 * hidden + 2 * head_dim
         case "llama" | "mistral" | "smollm3":

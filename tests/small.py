@@ -17,7 +17,7 @@ from llmrecipe.vocabulary import Architecture, Full
 
 torch.set_num_threads(1)
 
-FAMILIES = ("qwen3", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2")
+FAMILIES = ("qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2")
 
 ARGUMENTS: dict[str, Any] = {
     "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 1,
@@ -43,8 +43,11 @@ def architecture(family: str = "qwen3", **values: Any) -> Architecture:
     }  # fmt: skip
     if family != "gpt2":
         fields["num_key_value_heads"] = 2
-    if family in ("qwen3", "llama", "mistral", "gemma3_text"):
+    if family in ("qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text"):
         fields["head_dim"] = 8
+    if family == "qwen3_moe":
+        del fields["intermediate_size"]
+        fields |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
     return Architecture(family=family, **(fields | values))
 
 

@@ -38,6 +38,9 @@ def build(architecture: Architecture, vocab_size: int) -> torch.nn.Module:
         "head_dim": architecture.hidden_size // heads,
         "num_key_value_heads": heads,
         "intermediate_size": 4 * architecture.hidden_size,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 2 * architecture.hidden_size,
         **architecture.model_dump(exclude={"family"}, exclude_none=True),
     }
     fields = {family.fields[name]: value for name, value in filled.items() if name in family.fields}

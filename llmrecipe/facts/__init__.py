@@ -129,6 +129,12 @@ class Family:
     """Further fields that an Architecture of this family always sets."""
     heads_divide_hidden_size: bool
     """Whether `hidden_size` must be a multiple of `num_attention_heads` even when `head_dim` is given."""
+    linear: tuple[str, ...]
+    """Names of the linear layers of a decoder layer."""
+    embeddings: tuple[str, ...]
+    """Names of the embeddings; the output head is `lm_head` in every family."""
+    experts: tuple[str, ...]
+    """Weights of a mixture of experts that are no layers of their own."""
 
 
 @cache
@@ -191,7 +197,11 @@ def models() -> Mapping[str, ModelFacts]:
 @cache
 def families() -> Mapping[str, Family]:
     """Family of an Architecture -> how Transformers says it."""
-    return {name: Family(**entry) for name, entry in _table("families").items()}
+    lists = ("linear", "embeddings", "experts")
+    return {
+        name: Family(**entry | {field: tuple(entry.get(field, ())) for field in lists})
+        for name, entry in _table("families").items()
+    }
 
 
 @cache
