@@ -14,11 +14,11 @@ from llmrecipe import __version__
 from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.document import Document
 from llmrecipe.hashing import file_sha256, folder_sha256
+from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
-from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.recipe.evaluation import Generation, Reward
 from llmrecipe.schema import Section
 from llmrecipe.source import Path as Location

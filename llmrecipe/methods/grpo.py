@@ -26,8 +26,8 @@ class GRPO(OnlineMethod):
     """How the losses of tokens become one.
 
     `grpo`: the mean of each answer, then of the answers; favours short ones. `dapo`: over all tokens of the global
-    batch. `bnpo`: over all tokens of the batch of one process. `dr_grpo`: over `max_completion_length`. `cispo`, `sapo`,
-    `luspo`, `vespo`: other ways of holding the probability ratio.
+    batch. `bnpo`: over all tokens of the batch of one process. `dr_grpo`: over `max_completion_length`. `cispo`,
+    `sapo`, `luspo`, `vespo`: other ways of holding the probability ratio.
 
     Sources: https://arxiv.org/abs/2503.14476, https://arxiv.org/abs/2503.20783, https://arxiv.org/abs/2506.13585,
     https://arxiv.org/abs/2511.20347

@@ -26,10 +26,19 @@ class Encoded:
     """[length]"""
     labels: Tokens
     """The ids again, or -100 where the loss is not [length]."""
+    words: Tokens | None = None
+    """Which word of the row each token belongs to, -1 for none [length]."""
+    closed: bool = False
+    """Whether the last token ends every row, however short it is cut."""
 
     def cut(self, length: int) -> "Encoded":
         """The row without what is beyond that many tokens."""
-        return self if len(self.ids) <= length else Encoded(self.ids[:length], self.labels[:length])
+        if len(self.ids) <= length:
+            return self
+        kept = np.arange(length)
+        kept[-1:] = len(self.ids) - 1 if self.closed else length - 1
+        words = None if self.words is None else self.words[kept]
+        return Encoded(self.ids[kept], self.labels[kept], words, self.closed)
 
     def learned(self) -> NDArray[np.bool_]:
         """Which tokens the loss is over [length]. Nothing predicts the first one."""
@@ -78,6 +87,28 @@ class Encoder:
             encoded.append(_learn_all(ids) if self.loss_on == "all" else _learn_from(ids, known))
         return encoded
 
+    def masked(self, rows: Sequence[Row], words: bool) -> list[Encoded]:
+        """Rows of text with the tokens that the tokenizer puts around them; special tokens have no label.
+
+        Args:
+            words: whether to tell which word each token belongs to.
+
+        Raises:
+            StageError: the tokenizer does not know words.
+        """
+        special = self.tokenizer.all_special_ids
+        encoded = self.tokenizer([row["text"] for row in rows], add_special_tokens=True, return_attention_mask=False)
+        if words and not self.tokenizer.is_fast:
+            raise StageError("this tokenizer does not tell words apart", "leave out `method.whole_word`")
+        found = []
+        for i, ids in enumerate(encoded["input_ids"]):
+            tokens = np.asarray(ids, np.int32)
+            labels = np.where(np.isin(tokens, special), IGNORED, tokens).astype(np.int32)
+            known = [-1 if word is None else word for word in encoded.word_ids(i)] if words else None
+            closed = bool(ids) and ids[-1] in special
+            found.append(Encoded(tokens, labels, None if known is None else np.asarray(known, np.int32), closed))
+        return found
+
     def preferences(self, rows: Sequence[Row]) -> list[Preference]:
         """Prompt, chosen and rejected ids.
 
@@ -92,6 +123,14 @@ class Encoder:
             known = self._boundary(prompt, better, worse)
             encoded.append(Preference(prompt[:known], better[known:], worse[known:]))
         return encoded
+
+    def prompts(self, rows: Sequence[Row]) -> list[Ids]:
+        """Prompt ids, with all that stands before an answer.
+
+        Raises:
+            StageError: the chat template refuses a conversation.
+        """
+        return self._prompts(rows)
 
     def _conversations(self, conversations: list[Any]) -> list[Encoded]:
         if self.loss_on != "assistant":

@@ -141,7 +141,7 @@ def _kept_rows(preparation: Preparation, account: Account, steps: Sequence[Step]
         if preparation.layout is None:
             preparation.layout = layout(row)
         if layout(row) != preparation.layout:
-            ours, theirs = ("strings", "messages") if str in dict(layout(row)).values() else ("messages", "strings")
+            ours, theirs = ("messages", "strings") if list in dict(layout(row)).values() else ("strings", "messages")
             message = f"{where}: the row is written as {ours}, the rows before it as {theirs}"
             raise StageError(message, "write the prompts and answers of all sources the same way")
         yield row

@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,12 @@ from llmrecipe.stages.dataset_folder import DatasetWriter
 from llmrecipe.stages.encode import IGNORED, Encoded, Encoder, Preference
 from llmrecipe.stages.packing import Sequences, pack
 from llmrecipe.stages.place import Place, StageError
+from llmrecipe.stages.prompts import write_prompts
 from llmrecipe.stages.rows.record import Row
 from llmrecipe.stages.rows.shards import count_rows, read_tables
 from llmrecipe.stages.token_report import SAMPLES, TokenReport, spans
 from llmrecipe.stages.tokenizer import check_turns_end, load_tokenizer, template_for_assistant_loss
+from llmrecipe.vocabulary import Objective
 
 Split = Literal["train", "validation"]
 
@@ -40,7 +42,7 @@ def run(spec: Tokenize, place: Place) -> dict[str, float]:
     """
     tokenizer = load_tokenizer(spec, place)
     encoder = _encoder(spec, tokenizer, place.inputs["rows"])
-    work = _causal if spec.objective == "causal" else _preferences
+    work = _WORK[spec.objective]
     train = work(spec, place, encoder, "train")
     validation = work(spec, place, encoder, "validation") if _shards(place, "validation").is_dir() else None
     tokenizer.save_pretrained(place.output / "tokenizer")
@@ -228,6 +230,24 @@ def _table(rows: list[Preference]) -> pa.Table:
 
 def _lists(values: list[list[int]]) -> pa.Array:
     return integer_lists(array("i", (token for value in values for token in value)), map(len, values))
+
+
+# -- prompts --
+
+
+def _prompts(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> TokenReport:
+    """Encode a split of prompts."""
+    report = TokenReport(spec.max_length)
+    write_prompts(encoder, _batches(spec, place, split), DatasetWriter(place.output / "dataset" / split), report)
+    _check_not_empty(report, split)
+    return report
+
+
+_WORK: dict[Objective, Callable[[Tokenize, Place, Encoder, Split], TokenReport]] = {
+    "causal": _causal,
+    "preference": _preferences,
+    "prompt": _prompts,
+}
 
 
 # -- report --

@@ -1,6 +1,7 @@
 """Rows as people write them -> uniform rows; one function per format."""
 
 import difflib
+import json
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -82,6 +83,23 @@ def preference(record: Record) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+def prompt(record: Record) -> Row:
+    """`prompt`: a string or messages; optional `reference`: a string, any other value becomes its JSON.
+
+    A row without a reference has an empty one.
+    """
+    reference = record.get("reference") if record.has("reference") else None
+    if reference is None:
+        reference = ""
+    elif not isinstance(reference, str):
+        reference = json.dumps(reference, ensure_ascii=False)
+    asked = _value(record, "prompt")
+    if isinstance(asked, list) and asked[-1]["role"] == "assistant":
+        name = record.columns.get("prompt", "prompt")
+        raise record.wrong(f"`{name}` ends with an answer of the assistant", "leave that answer out")
+    return {"prompt": asked, "reference": reference}
+
+
 FORMATS: dict[Format, Callable[[Record], Row]] = {
     "text": text,
     "messages": messages,
@@ -89,6 +107,7 @@ FORMATS: dict[Format, Callable[[Record], Row]] = {
     "instruction": instruction,
     "prompt_completion": prompt_completion,
     "preference": preference,
+    "prompt": prompt,
 }
 
 

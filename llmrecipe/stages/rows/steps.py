@@ -99,13 +99,15 @@ def check(row: Row) -> Row | Drop:
 
 
 def _answers(row: Row) -> Iterator[str]:
-    """The texts that must not be empty: a text, the assistant's turns, a completion, a chosen answer."""
+    """The texts that must not be empty: a text, the assistant's turns, a completion, a chosen answer, a prompt."""
     for column in ("text", "completion", "chosen"):
         value = row.get(column, [])
         if isinstance(value, str):
             yield value
         else:
             yield from (turn["content"] for turn in value)
+    if "reference" in row:  # A prompt alone: what is answered must be there.
+        yield row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
     turns = row.get("messages", [])
     yield from (turn["content"] for turn in turns if turn["role"] == "assistant")
     if turns and not any(turn["content"].strip() for turn in turns):
