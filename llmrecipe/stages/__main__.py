@@ -16,9 +16,10 @@ from types import FrameType
 
 from pydantic import ValidationError
 
-from llmrecipe import tether
+from llmrecipe import tether, trust
 from llmrecipe.plan import PACKAGES, Job, Outcome, Record
 from llmrecipe.stages import reach
+from llmrecipe.stages.outcome import outcome_file, write_outcome
 from llmrecipe.stages.place import Interrupted, Place, StageError
 
 STAGES: dict[str, str] = {
@@ -34,8 +35,6 @@ STAGES: dict[str, str] = {
 """Kind of a spec -> the module whose `run(spec, place)` does it."""
 
 EXIT_CODES: dict[str, int] = {"complete": 0, "failed": 1, "interrupted": 130}
-
-OUTCOME_BYTES = 8192
 
 _told_to_stop = threading.Event()
 
@@ -82,6 +81,7 @@ def _place(job: Job) -> Place:
         work=Path(job.work).absolute(),
         root=Path(job.root).absolute(),
         allow_code=job.allow_code,
+        trusted=trust.trusted(),
         rank=int(os.environ.get("RANK", "0")),
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
     )
@@ -89,9 +89,8 @@ def _place(job: Job) -> Place:
 
 def _run(job: Job, place: Place) -> Outcome:
     """Do the work, give the artifact its name, and write down how it ended."""
-    outcome_file = place.work / ("outcome.json" if place.rank == 0 else f"outcome-{place.rank}.json")
     place.work.mkdir(parents=True, exist_ok=True)
-    _write_outcome(outcome_file, Outcome(status="started"))
+    write_outcome(outcome_file(place), Outcome(status="started"))
     (place.work / f"rank-{place.rank}.pid").write_text(str(os.getpid()), encoding="utf-8")
     started = time.monotonic()
     outcome: Outcome
@@ -115,7 +114,7 @@ def _run(job: Job, place: Place) -> Outcome:
             outcome = Outcome(status="interrupted", seconds=outcome.seconds)
     if place.rank == 0:
         shutil.rmtree(place.output, ignore_errors=True)
-    _write_outcome(outcome_file, outcome)
+    write_outcome(outcome_file(place), outcome)
     return outcome
 
 
@@ -154,14 +153,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write over the same blocks, so that a stage that filled the disk can still say so."""
-    text = json.dumps(outcome.model_dump(mode="json"), ensure_ascii=False).encode()
-    with path.open("r+b" if outcome.status != "started" else "wb") as file:
-        file.write(text.ljust(OUTCOME_BYTES))
-        file.truncate()
 
 
 def _explain(error: Exception, job: Job) -> tuple[str, str | None]:

@@ -41,6 +41,8 @@ class Place:
     """Folder from which pinned relative paths start."""
     allow_code: bool = False
     """Whether code that the recipe points to may run."""
+    trusted: frozenset[str] = frozenset()
+    """SHA-256 of the files in the user's trust list."""
     rank: int = 0
     world_size: int = 1
 
