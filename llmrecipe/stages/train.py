@@ -12,19 +12,21 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
+from transformers import set_seed
 
 from llmrecipe.plan import NewModel, Train
-from llmrecipe.stages import adapters, checkpoints, loading
+from llmrecipe.stages import adapters, checkpoints, loading, quantized
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.stages.token_rows import has_rows
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 from llmrecipe.trainers.collator import CausalCollator, collator_for
 from llmrecipe.trainers.staged import staged
 from llmrecipe.trainers.supervised import TRAINERS, SupervisedLoss
-from llmrecipe.vocabulary import Full
+from llmrecipe.vocabulary import DoRA, Full, LoRA
 
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths")
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+BEGINNING = "adapter-beginning.safetensors"
 
 
 def run(spec: Train, place: Place) -> dict[str, float]:
@@ -62,12 +64,18 @@ def run(spec: Train, place: Place) -> dict[str, float]:
         processing_class=tokenizer,
         callbacks=[stop, log],
     )
+    if not isinstance(spec.adapter, Full):
+        _begin_adapter(spec, spec.adapter, trainer, place)
     with stop:
         _train(trainer, log)
     if stop.stopped:
         raise Interrupted
     model.config.use_cache = use_cache  # Trainers switch it off; whoever loads the model wants it on.
+    if isinstance(spec.model, NewModel) and hasattr(model.config, "output_router_logits"):
+        model.config.output_router_logits = False  # Only training needs them.
     _save(trainer, place)
+    if not isinstance(spec.adapter, Full) and adapters.takes_from_weights(spec.adapter) and trainer.args.should_save:
+        adapters.subtract_beginning(place.output / "model", place.work / BEGINNING)
     return _metrics(trainer)
 
 
@@ -89,7 +97,11 @@ def _model(spec: Train, place: Place, tokenizer: Any) -> Any:
     if isinstance(spec.model, NewModel):
         return loading.new_model(spec.model.architecture, tokenizer, spec.attention, dtype, spec.seed)
     wanted = loading.Wanted(dtype, spec.attention, spec.trust_remote_code, spec.head, new_head=True)
-    model = loading.pretrained(spec.model, place, wanted)
+    model = loading.pretrained(spec.model, place, wanted, **quantized.options(spec))
+    if spec.quantization.kind != "none":
+        quantized.prepare(model, spec)
+    elif not isinstance(spec.adapter, Full):
+        quantized.refuse(model, "the base")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise StageError(
@@ -138,9 +150,10 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     mixins = (SupervisedLoss,) if causal else ()
     if not isinstance(spec.adapter, Full):
         if "peft_config" in known:
-            options["peft_config"] = adapters.configuration(spec.adapter)
+            set_seed(spec.seed)
+            options["peft_config"] = adapters.configuration(spec.adapter, spec.head)
         else:
-            model = adapters.with_new_adapter(model, spec.adapter, spec.seed)
+            model = adapters.with_new_adapter(model, spec.adapter, spec.seed, spec.head)
     elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
@@ -152,6 +165,15 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     trainer.muon = spec.optimizer
     trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
     return trainer
+
+
+def _begin_adapter(spec: Train, adapter: LoRA | DoRA, trainer: Any, place: Place) -> None:
+    """What is to be done when the trainer has put a new adapter on the model."""
+    trainer.loraplus = adapter.loraplus_lr_ratio
+    if spec.quantization.kind != "none":
+        quantized.restore_adapter(trainer.model, spec)
+    if adapters.takes_from_weights(adapter) and trainer.args.should_save:
+        adapters.save_beginning(trainer.model, place.work / BEGINNING)
 
 
 def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator:

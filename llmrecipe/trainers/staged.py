@@ -11,6 +11,7 @@ import torch
 from llmrecipe.stages import checkpoints
 from llmrecipe.stages.place import StageError
 from llmrecipe.trainers.callbacks import DIVERGED
+from llmrecipe.trainers.loraplus import split_groups
 from llmrecipe.trainers.muon import MuonWithAdamW
 from llmrecipe.vocabulary import Muon
 
@@ -29,6 +30,8 @@ class Staged:
 
     muon: Muon | None = None
     """Optimizer instead of the one that the arguments name."""
+    loraplus: float | None = None
+    """How much faster the second matrices of an adapter learn."""
     save_total_limit: int = 1
     """Complete checkpoints kept. The trainer's own rotation would count one that is not complete yet."""
 
@@ -48,7 +51,10 @@ class Staged:
     def create_optimizer(self, model: Any = None) -> Any:
         """Muon when the recipe asks for it, else what the arguments name."""
         if self.muon is None or self.optimizer is not None:
-            return super().create_optimizer(model)  # type: ignore[misc]
+            new, optimizer = self.optimizer is None, super().create_optimizer(model)  # type: ignore[misc]
+            if new and self.loraplus is not None:
+                split_groups(optimizer, self.model, self.loraplus)
+            return optimizer
         decayed = set(self.get_decay_parameter_names(self.model))  # type: ignore[attr-defined]
         plain = {name for name, _ in self.model.named_parameters()} - decayed
         self.optimizer = MuonWithAdamW(self.model, self.muon, self.args.learning_rate, self.args.weight_decay, plain)
