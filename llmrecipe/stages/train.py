@@ -7,6 +7,7 @@ import inspect
 import json
 import shutil
 from pathlib import Path
+import warnings
 from typing import Any
 
 import torch
@@ -157,7 +158,9 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
-        trainer = staged(kind, *mixins)(model=model, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`label_smoothing_factor` is deprecated", FutureWarning)
+            trainer = staged(kind, *mixins, *tokens)(model=model, **options)
     except ValueError as error:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
     if causal:
