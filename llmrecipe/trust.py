@@ -1,7 +1,7 @@
 """The user's own trust list: files whose code may run without being asked for each time.
 
-It is `llmrecipe/trust` in the folder of the user's configuration (`XDG_CONFIG_HOME`, else `~/.config`), and holds lines as
-`sha256sum` writes them; what follows the hash is for people. A file that changes is trusted no more.
+It is `llmrecipe/trust` in the folder of the user's configuration (`XDG_CONFIG_HOME`, else `~/.config`), and holds lines
+as `sha256sum` writes them; what follows the hash is for people. A file that changes is trusted no more.
 """
 
 import os

@@ -5,9 +5,10 @@ import dataclasses
 import importlib
 import inspect
 import json
+import os
 import shutil
-from pathlib import Path
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,19 +16,23 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
 from transformers import set_seed
 
-from llmrecipe.plan import NewModel, Train
-from llmrecipe.stages import adapters, checkpoints, loading, quantized
+from llmrecipe.plan import HubModel, NewModel, Train
+from llmrecipe.stages import adapters, checkpoints, loading, quantized, roles, strategy
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.stages.token_rows import has_rows
+from llmrecipe.trainers import grouped, masked, pretokenized, rewards, sharded
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 from llmrecipe.trainers.collator import CausalCollator, collator_for
+from llmrecipe.trainers.masked import MaskedLoss, MaskedRows
 from llmrecipe.trainers.staged import staged
 from llmrecipe.trainers.supervised import TRAINERS, SupervisedLoss
-from llmrecipe.vocabulary import DoRA, Full, LoRA
+from llmrecipe.vocabulary import DoRA, Full, LoRA, Masking
 
-CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths")
-PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids")
+PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "completion_ids", "label")
 BEGINNING = "adapter-beginning.safetensors"
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # The plan says which methods are experimental.
 
 
 def run(spec: Train, place: Place) -> dict[str, float]:
@@ -53,25 +58,39 @@ def run(spec: Train, place: Place) -> dict[str, float]:
             "add data, or loosen `data.prepare`; the data report says what was dropped and why",
         )
     tokenizer = loading.tokenizer_at(place.inputs["tokenizer"])
+    online: dict[str, Any] = {}
+    if spec.rewards:
+        rewards.check_references(spec.rewards, train.with_format(None)["reference"])
+        online = {"reward_funcs": rewards.build(spec.rewards, spec.models, place, spec.trust_remote_code)}
+    strategy.declare(spec, place)
+    arguments = _arguments(spec, place, evaluates=validation is not None)
+    strategy.check_processes(spec)
     model = _model(spec, place, tokenizer)
-    use_cache = model.config.use_cache
+    if spec.masking is not None:
+        train, validation = (rows and _hidden(spec.masking, rows, tokenizer, spec.seed) for rows in (train, validation))
+    use_cache = getattr(model.config, "use_cache", None)
+    in_force = strategy.InForce(spec)
     stop, log = StopOnSignal(), TrainingLog(place.work / "log.jsonl", place, evaluates=validation is not None)
     trainer = _trainer(
         spec,
         model=model,
-        args=_arguments(spec, place, evaluates=validation is not None),
+        args=arguments,
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        callbacks=[stop, log],
+        callbacks=[stop, log, in_force],
+        **roles.load(spec, place, model, tokenizer),
+        **online,
     )
+    in_force.trainer = trainer
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
     with stop:
         _train(trainer, log)
     if stop.stopped:
         raise Interrupted
-    model.config.use_cache = use_cache  # Trainers switch it off; whoever loads the model wants it on.
+    if use_cache is not None:
+        model.config.use_cache = use_cache  # Trainers switch it off; whoever loads the model wants it on.
     if isinstance(spec.model, NewModel) and hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # Only training needs them.
     _save(trainer, place)
@@ -85,14 +104,22 @@ def _dataset(folder: Path) -> Dataset | None:
     if not has_rows(folder):
         return None
     dataset = load_from_disk(str(folder))
+    if "reference" in dataset.column_names:
+        return grouped.prompts(dataset)
     preference = PREFERENCE_COLUMNS[0] in dataset.column_names
     columns = [c for c in (PREFERENCE_COLUMNS if preference else CAUSAL_COLUMNS) if c in dataset.column_names]
     dataset = dataset.select_columns(columns)
     return dataset if preference else dataset.with_format("numpy")
 
 
+def _hidden(masking: Masking, rows: Dataset, tokenizer: Any, seed: int) -> MaskedRows:
+    """Rows with hidden tokens; those of the validation stay the same, since only training tells the epoch."""
+    return MaskedRows(rows, masking, tokenizer.mask_token_id, len(tokenizer), seed)
+
+
 def _model(spec: Train, place: Place, tokenizer: Any) -> Any:
     """The model before training."""
+    set_seed(spec.seed)  # A new head begins with random weights.
     new = isinstance(spec.model, NewModel)
     dtype = "float32" if spec.dtype == "auto" and (new or isinstance(spec.adapter, Full)) else spec.dtype
     if isinstance(spec.model, NewModel):
@@ -116,11 +143,10 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
     """The configuration of the trainer: what the recipe says, and where and how it is kept."""
     if not evaluates and spec.arguments.get("eval_strategy", "no") != "no":
         raise StageError("`training.eval_steps` is written, and there are no validation rows", "add `data.validation`")
-    on_processor = not torch.accelerator.is_available()
     ours: dict[str, Any] = {
         "output_dir": str(place.work / "checkpoints"),
-        "use_cpu": on_processor,
-        "dataloader_pin_memory": not on_processor,
+        "use_cpu": strategy.on_processor(spec.distributed),
+        "dataloader_pin_memory": torch.accelerator.is_available(),
         "remove_unused_columns": False,
         "ddp_find_unused_parameters": False,
         "prediction_loss_only": True,
@@ -131,8 +157,13 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
         "seed": spec.seed,
     }
     config = _import(spec.config)
-    if "max_length" in {field.name for field in dataclasses.fields(config)}:
+    known = {field.name for field in dataclasses.fields(config)}
+    if "max_length" in known:
         ours["max_length"] = None  # The rows are cut already.
+    if "reward_weights" in known:
+        ours["reward_weights"] = [reward.weight for reward in spec.rewards]
+    if spec.trainer in grouped.TRAINERS and isinstance(spec.model, HubModel):
+        ours["model_init_kwargs"] = {"revision": spec.model.revision}  # The trainer loads the reference by its name.
     try:
         return config(**(spec.arguments | ours))
     except (TypeError, ValueError, ImportError, RuntimeError) as error:
@@ -145,17 +176,22 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     """The trainer, with what this method and this model ask of it."""
     kind = _import(spec.trainer)
     known = inspect.signature(kind.__init__).parameters
-    if PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
+    if "data_collator" in known and PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
         options["data_collator"] = _collator(spec, model, options["processing_class"])
     causal = spec.trainer in TRAINERS and isinstance(options.get("data_collator"), CausalCollator)
-    mixins = (SupervisedLoss,) if causal else ()
+    mixins = (MaskedLoss,) if spec.masking is not None else (SupervisedLoss,) if causal else ()
+    tokens = pretokenized.MIXINS.get(spec.trainer, ())
+    if spec.trainer in grouped.TRAINERS:
+        mixins = (grouped.Grouped,)
+    if "reward_weights" in known:
+        options["reward_weights"] = [reward.weight for reward in spec.rewards]
     if not isinstance(spec.adapter, Full):
         if "peft_config" in known:
             set_seed(spec.seed)
             options["peft_config"] = adapters.configuration(spec.adapter, spec.head)
         else:
             model = adapters.with_new_adapter(model, spec.adapter, spec.seed, spec.head)
-    elif "ref_model" in known:  # Left alone, the trainer would load the reference by a name that may be none.
+    elif "ref_model" in known and "ref_model" not in options and not roles.precomputed(spec):  # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
         with warnings.catch_warnings():
@@ -163,7 +199,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
             trainer = staged(kind, *mixins, *tokens)(model=model, **options)
     except ValueError as error:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
-    if causal:
+    if mixins:
         trainer.take_over()
     trainer.muon = spec.optimizer
     trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
@@ -179,9 +215,11 @@ def _begin_adapter(spec: Train, adapter: LoRA | DoRA, trainer: Any, place: Place
         adapters.save_beginning(trainer.model, place.work / BEGINNING)
 
 
-def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator:
+def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator | masked.MaskedCollator:
     # What stands in padding does not matter: nothing sees it.
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    if spec.masking is not None:
+        return masked.collator_for(model, spec.attention, spec.packed, pad)
     return collator_for(model, spec.attention, spec.packed, pad)
 
 
@@ -204,7 +242,7 @@ def _train(trainer: Any, log: TrainingLog) -> None:
 def _save(trainer: Any, place: Place) -> None:
     """Write the model with its tokenizer, and the log."""
     folder = place.output / "model"
-    with checkpoints.writing("the trained model", folder):
+    with checkpoints.writing("the trained model", folder), strategy.whole(trainer):
         trainer.save_model(str(folder))
     if trainer.args.should_save:
         (folder / "training_args.bin").unlink()
@@ -224,8 +262,8 @@ def _metrics(trainer: Any) -> dict[str, float]:
         "steps": float(state.global_step),
         "train_tokens": float(state.num_input_tokens_seen),
         "tokens_per_second": state.num_input_tokens_seen / seconds,
-        "parameters": float(sum(p.numel() for p in trainer.model.parameters())),
-        "trainable_parameters": float(sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)),
+        "parameters": float(sum(map(sharded.size, trainer.model.parameters()))),
+        "trainable_parameters": float(sum(sharded.size(p) for p in trainer.model.parameters() if p.requires_grad)),
     }
     evaluated = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
     return {"eval_loss": evaluated[-1], **metrics} if evaluated else metrics

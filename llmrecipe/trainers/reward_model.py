@@ -14,7 +14,7 @@ BATCH_SIZE = 32
 
 
 class ScoreOfModel:
-    """A model with the head `reward`, its own tokenizer and chat template, frozen, on this process's device."""
+    """A model with the head `reward`, its own tokenizer and chat template, frozen, on the device of this process."""
 
     def __init__(self, origin: ModelOrigin, place: Place, trust_remote_code: bool = False) -> None:
         """
@@ -29,7 +29,7 @@ class ScoreOfModel:
                 f"the reward model gives {model.config.num_labels} numbers to a text, not one",
                 "use a model that the method `reward` trained, or another with `num_labels: 1`",
             )
-        self.model = model.to(loading.device()).eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         self.pad = next(token for token in ids if token is not None)
         self.longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -40,6 +40,7 @@ class ScoreOfModel:
         Raises:
             StageError: the chat template refuses a conversation, or a text is longer than the model can read.
         """
+        self.model.to(loading.device())  # Not before: which one it is, the launcher's library says after loading.
         rows = [self._encode(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         scores: list[float | None] = [0.0] * len(rows)

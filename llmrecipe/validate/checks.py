@@ -45,6 +45,7 @@ _RUNNERS = (
     "logging_nan_inf_filter",
     "disable_tqdm",
     "report_to",
+    "reward_weights",
     "local_rank",
     "do_train",
     "do_eval",
