@@ -14,15 +14,22 @@ def parameters(architecture: Architecture, vocab_size: int) -> int:
     What the architecture leaves out is derived as its fields say. Source: the modules of each family in Transformers.
 
     Raises:
-        ValueError: `gpt2` without `max_position_embeddings`; its positions are a table of weights.
+        ValueError: `gpt2` or `bert` without `max_position_embeddings`; their positions are a table of weights.
     """
     hidden = architecture.hidden_size
     embeddings = vocab_size * hidden * (1 if architecture.tie_word_embeddings else 2)
     layers = architecture.num_hidden_layers * _layer(architecture)
-    match architecture.family:
+    family = architecture.family
+    match family:
+        case "gpt2" | "bert" if architecture.max_position_embeddings is None:
+            raise ValueError(f"{family} needs `max_position_embeddings`: its positions are weights")
+        case "bert":  # Types of segments, norms, and a head with a layer of its own.
+            embeddings += (architecture.max_position_embeddings or 0) * hidden + 2 * hidden
+            return embeddings + layers + hidden * hidden + 5 * hidden + vocab_size
+        case "modernbert":  # The first layer has no norm before its attention.
+            return embeddings + layers + hidden * hidden + 2 * hidden + vocab_size
         case "gpt2":
-            if architecture.max_position_embeddings is None:
-                raise ValueError("gpt2 needs `max_position_embeddings`: its positions are weights")
+            assert architecture.max_position_embeddings is not None
             return embeddings + architecture.max_position_embeddings * hidden + layers + 2 * hidden
         case "falcon":
             return embeddings + layers + 2 * hidden
@@ -31,7 +38,7 @@ def parameters(architecture: Architecture, vocab_size: int) -> int:
 
 
 def _layer(architecture: Architecture) -> int:
-    """Parameters of one decoder layer: attention, feed-forward block, norms."""
+    """Parameters of one layer: attention, feed-forward block, norms."""
     hidden = architecture.hidden_size
     heads = architecture.num_attention_heads
     head_dim = architecture.head_dim or hidden // heads
@@ -39,6 +46,10 @@ def _layer(architecture: Architecture) -> int:
     intermediate = architecture.intermediate_size or 4 * hidden
     attention = 2 * hidden * heads * head_dim + 2 * hidden * key_value
     match architecture.family:
+        case "bert":
+            return 4 * hidden * hidden + 2 * hidden * intermediate + intermediate + 9 * hidden
+        case "modernbert":
+            return attention + 3 * hidden * intermediate + 2 * hidden
         case "gpt2":
             biases = 5 * hidden + intermediate
             return 4 * hidden * hidden + 2 * hidden * intermediate + biases + 4 * hidden

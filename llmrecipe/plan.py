@@ -33,6 +33,7 @@ from llmrecipe.vocabulary import (
     Quantization,
     RegularExpression,
     RowKind,
+    TooLong,
     TrainedTokenizer,
     Unquantized,
 )
@@ -187,7 +188,8 @@ class Tokenize(Section):
     """Rows -> token ids and labels. Inputs `rows`, and `tokenizer` or `model` when a stage makes it.
 
     Leaves `dataset/train`, `dataset/validation` (Arrow: `input_ids`, `labels` [length], and when packed `seq_lengths`;
-    for preferences `prompt_ids`, `chosen_ids`, `rejected_ids`; for prompts `prompt` as JSON text, `prompt_ids`,
+    for preferences `prompt_ids`, `chosen_ids`, `rejected_ids`; for unpaired ones `prompt_ids`, `completion_ids`,
+    `label`; for prompts `prompt` as JSON text, `prompt_ids`,
     `reference`), `tokenizer/`, and `report/report.json`.
     """
 
@@ -200,6 +202,7 @@ class Tokenize(Section):
     loss_on: Literal["all", "completion", "assistant"]
     max_length: int
     packing: Literal["none", "bfd", "bfd_split", "wrapped"]
+    too_long: TooLong = "cut"
     words: bool = False
     """Whether to write which word each token belongs to: `word_ids` [length]."""
     trust_remote_code: bool

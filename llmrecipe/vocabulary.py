@@ -6,16 +6,26 @@ from pydantic import Field, JsonValue
 
 from llmrecipe.schema import Fraction, PositiveInt, Section
 
-Format = Literal["text", "messages", "conversations", "instruction", "prompt_completion", "preference", "prompt"]
+Format = Literal[
+    "text",
+    "messages",
+    "conversations",
+    "instruction",
+    "prompt_completion",
+    "preference",
+    "unpaired_preference",
+    "prompt",
+]
 """How the rows of a source are written.
 
 `text`: a string. `messages`: a list of `{role, content}`. `conversations`: a list of `{from, value}` (ShareGPT).
 `instruction`: `instruction`, optional `input`, `output` (Alpaca). `prompt_completion`: `prompt` and `completion`, two
-strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`. `prompt`: `prompt` alone, a string or
+strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`. `unpaired_preference`: `prompt`,
+`completion`, and `label`, whether the completion is a good one. `prompt`: `prompt` alone, a string or
 messages, and an optional `reference` to compare answers with.
 """
 
-RowKind = Literal["text", "messages", "prompt_completion", "preference", "prompt"]
+RowKind = Literal["text", "messages", "prompt_completion", "preference", "unpaired_preference", "prompt"]
 """How rows look after preparation: `conversations` and `instruction` have become `messages`."""
 
 ROW_KIND: dict[Format, RowKind] = {
@@ -25,13 +35,17 @@ ROW_KIND: dict[Format, RowKind] = {
     "instruction": "messages",
     "prompt_completion": "prompt_completion",
     "preference": "preference",
+    "unpaired_preference": "unpaired_preference",
     "prompt": "prompt",
 }
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-Objective = Literal["causal", "preference", "prompt", "masked"]
+Objective = Literal["causal", "preference", "unpaired_preference", "prompt", "masked"]
 """What tokenization makes of a row."""
+
+TooLong = Literal["cut", "drop"]
+"""What becomes of a preference with an answer that is longer than `max_length`."""
 
 Head = Literal["causal", "masked", "reward"]
 """What a model ends in: `causal` and `masked` predict tokens, `reward` is one number for a whole text."""
@@ -114,7 +128,9 @@ def is_path(base: str) -> bool:
 class Architecture(Section):
     """A language model from scratch, in the terms of its Transformers configuration."""
 
-    family: Literal["qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2", "bert", "modernbert"]
+    family: Literal[
+        "qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2", "bert", "modernbert"
+    ]
     """The Transformers `model_type`. `bert` and `modernbert` are encoders, for the method `mlm`; the others decoders."""
     hidden_size: PositiveInt
     """Width of the residual stream."""

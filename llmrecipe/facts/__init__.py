@@ -1,7 +1,7 @@
 """Tables of what others define: trainer options, vLLM options, accelerators, models, families; read when asked for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,6 +135,14 @@ class Family:
     """Names of the embeddings; the output head is `lm_head` in every family."""
     experts: tuple[str, ...]
     """Weights of a mixture of experts that are no layers of their own."""
+    head: Literal["causal", "masked"] = "causal"
+    """What its models end in."""
+    tokens: Sequence[str] = ("bos_token_id", "eos_token_id", "pad_token_id")
+    """Fields of the class that name special tokens."""
+    head: Literal["causal", "masked"] = "causal"
+    """What its models end in."""
+    tokens: Sequence[str] = ("bos_token_id", "eos_token_id", "pad_token_id")
+    """Fields of the class that name special tokens."""
 
 
 @cache

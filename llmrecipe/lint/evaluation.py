@@ -11,6 +11,7 @@ from llmrecipe.vocabulary import ROW_KIND, Gate
 
 METRICS: dict[str, tuple[str, ...]] = {
     "perplexity": ("perplexity", "loss", "tokens"),
+    "masked_accuracy": ("accuracy", "unigram_accuracy", "accuracy_ratio", "loss", "tokens"),
     "generation": ("exact_match", "f1", "answers"),
 }
 """Suite kind -> metrics that its stage leaves."""

@@ -25,6 +25,7 @@ from llmrecipe.plan import (
     HubModel,
     InputModel,
     LocalModel,
+    MaskedAccuracySuite,
     Merge,
     ModelOrigin,
     NewModel,
@@ -43,7 +44,7 @@ from llmrecipe.plan import (
 )
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Data, Files, Source
-from llmrecipe.recipe.evaluation import Perplexity, Suite
+from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Suite
 from llmrecipe.recipe.evaluation import Reward as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
@@ -151,6 +152,7 @@ class Lowering:
             tokenizer=TrainedTokenizer(**options),
             chat_template=self._chat_template(tokenizer.chat_template),
             max_length=self.recipe.training.max_length,
+            head=self._head,
         )
         return self._stage("train-tokenizer", spec, {"rows": self._at("prepare-data.rows")})
 
@@ -166,6 +168,8 @@ class Lowering:
             loss_on=method.loss_on(self._rows(data)),
             max_length=self._longest_row(method),
             packing=self._packing(data),
+            too_long=method.too_long,
+            words=(masking := method.masking()) is not None and masking.whole_word,
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
         inputs = {"rows": self._at("prepare-data.rows")}
@@ -185,6 +189,7 @@ class Lowering:
             arguments=self._arguments(method, world_size),
             model=self._origin(),
             head=self._head,
+            masking=method.masking(),
             dtype=self._training_dtype(),
             attention=model.attention,
             adapter=model.adapter,
@@ -231,7 +236,7 @@ class Lowering:
         for role, (reference, _) in models.items():
             if isinstance(reference, RecipeReference):
                 inputs[role] = f"{reference.name}/export.model"
-        if isinstance(suite, Perplexity):
+        if isinstance(suite, Perplexity | MaskedAccuracy):
             inputs["dataset"] = self._at("tokenize.dataset")
         return self._stage(f"evaluate-{suite.name}", spec, inputs, self._one_device())
 
@@ -382,9 +387,16 @@ class Lowering:
             label=label,
         )
 
-    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | GenerationSuite | RewardSuite:
+    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite:
         if isinstance(suite, Perplexity):
             return PerplexitySuite(kind="perplexity", name=suite.name, batch_size=suite.batch_size)
+        if isinstance(suite, MaskedAccuracy):
+            return MaskedAccuracySuite(
+                kind="masked_accuracy",
+                name=suite.name,
+                mlm_probability=suite.mlm_probability,
+                batch_size=suite.batch_size,
+            )
         sources = [self._source(s, "evaluation", "suites", i, "sources", j) for j, s in enumerate(suite.sources)]
         if isinstance(suite, RewardSection):
             judge, at = self._judge(i, suite)

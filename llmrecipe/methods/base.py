@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from llmrecipe.schema import Section
-from llmrecipe.vocabulary import Head, Masking, ModelReference, Objective, RowKind
+from llmrecipe.vocabulary import Head, Masking, ModelReference, Objective, RowKind, TooLong
 
 
 class BaseMethod(Section):
@@ -20,6 +20,8 @@ class BaseMethod(Section):
     """Kinds of prepared rows that it learns from."""
     objective: ClassVar[Objective]
     """What tokenization makes of a row."""
+    too_long: ClassVar[TooLong] = "cut"
+    """What becomes of a preference with an answer that is longer than `training.max_length`."""
     learning_rate: ClassVar[float]
     """Peak learning rate when the recipe has none and every weight is trained."""
     head: ClassVar[Head] = "causal"

@@ -40,6 +40,10 @@ class Encoded:
         words = None if self.words is None else self.words[kept]
         return Encoded(self.ids[kept], self.labels[kept], words, self.closed)
 
+    def columns(self) -> list[Tokens]:
+        """Ids, labels, and the words where they are told."""
+        return [self.ids, self.labels, *([] if self.words is None else [self.words])]
+
     def learned(self) -> NDArray[np.bool_]:
         """Which tokens the loss is over [length]. Nothing predicts the first one."""
         learned: NDArray[np.bool_] = self.labels != IGNORED
@@ -131,6 +135,19 @@ class Encoder:
             StageError: the chat template refuses a conversation.
         """
         return self._prompts(rows)
+
+    def completions(self, rows: Sequence[Row]) -> list[tuple[Ids, Ids]]:
+        """Ids of prompts, and of what follows them.
+
+        Raises:
+            StageError: the chat template refuses a conversation.
+        """
+        both = self._encode([self._joined(row, "completion") for row in rows])
+        encoded = []
+        for prompt, ids in zip(self.prompts(rows), both, strict=True):
+            known = self._boundary(prompt, ids)
+            encoded.append((prompt[:known], ids[known:]))
+        return encoded
 
     def _conversations(self, conversations: list[Any]) -> list[Encoded]:
         if self.loss_on != "assistant":

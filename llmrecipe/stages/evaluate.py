@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from llmrecipe.plan import Evaluate, GenerationSuite, PerplexitySuite
-from llmrecipe.stages import loading
+from llmrecipe.plan import Evaluate, GenerationSuite, MaskedAccuracySuite, PerplexitySuite, RewardSuite
+from llmrecipe.stages import loading, reward_suite
 from llmrecipe.stages.answers import Question, answers, questions
+from llmrecipe.stages.masked_accuracy import masked_accuracy
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.scoring import exact_match, f1
 from llmrecipe.stages.token_rows import has_rows, read_rows
@@ -21,7 +22,7 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
     """Measure one model.
 
     Returns:
-        For `perplexity`: `loss` (mean nats per supervised token), `perplexity` (its exponential), `tokens`. For
+        What `masked_accuracy` returns. For `perplexity`: `loss` (mean nats per supervised token), `perplexity` (its exponential), `tokens`. For
         `generation`: `exact_match` and `f1` (means, 0 to 1), `answers` (their number).
 
     Raises:
@@ -37,6 +38,11 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
         match spec.suite:
             case PerplexitySuite():
                 metrics = _perplexity(spec, place, model)
+            case MaskedAccuracySuite():
+                metrics = masked_accuracy(spec.suite, place, model, _tokenizer(spec, place), spec.attention)
+            case RewardSuite():
+                metrics, samples = reward_suite.measure(spec, spec.suite, place, model, _tokenizer(spec, place))
+                _write_samples(place, samples)
             case GenerationSuite():
                 metrics = _generation(spec, spec.suite, place, model)
     _write_json(place.output / "metrics" / "metrics.json", metrics)
@@ -80,18 +86,19 @@ def _negative_log_likelihood(model: Any, batch: dict[str, Any]) -> tuple[float, 
     return sum(sums), int((labels != IGNORED).sum())
 
 
-def _generation(spec: Evaluate, suite: GenerationSuite, place: Place, model: Any) -> dict[str, float]:
+def _tokenizer(spec: Evaluate, place: Place) -> Any:
+    """The tokenizer of the model, or that of its adapter."""
     if "adapter" in place.inputs:
-        tokenizer = loading.tokenizer_at(place.inputs["adapter"])
-    else:
-        tokenizer = loading.tokenizer_of(spec.model, place, spec.trust_remote_code)
+        return loading.tokenizer_at(place.inputs["adapter"])
+    return loading.tokenizer_of(spec.model, place, spec.trust_remote_code)
+
+
+def _generation(spec: Evaluate, suite: GenerationSuite, place: Place, model: Any) -> dict[str, float]:
+    tokenizer = _tokenizer(spec, place)
     asked = questions(suite.sources, place.root, tokenizer)
     given = answers(model, tokenizer, asked, suite, place)
     samples = [_sample(question, answer) for question, answer in zip(asked, given, strict=True)]
-    folder = place.output / "samples"
-    folder.mkdir()
-    lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-    (folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+    _write_samples(place, samples)
     return {
         "exact_match": sum(sample["correct"] for sample in samples) / len(samples),
         "f1": sum(sample["f1"] for sample in samples) / len(samples),
@@ -107,6 +114,13 @@ def _sample(question: Question, answer: str) -> dict[str, Any]:
         "correct": exact_match(answer, question.reference),
         "f1": f1(answer, question.reference),
     }
+
+
+def _write_samples(place: Place, samples: list[dict[str, Any]]) -> None:
+    folder = place.output / "samples"
+    folder.mkdir()
+    lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+    (folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _write_json(path: Path, content: dict[str, float]) -> None:

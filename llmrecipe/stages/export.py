@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 
 from llmrecipe.plan import Export, HubModel, InputModel
 from llmrecipe.stages import checkpoints, loading
@@ -51,13 +51,14 @@ def _write_model(spec: Export, place: Place, folder: Path) -> int:
     wanted = loading.Wanted(written.dtype or "auto", "sdpa", spec.trust_remote_code, spec.head)
     model = loading.pretrained(spec.model, place, wanted).eval()
     tokenizer = loading.tokenizer_of(spec.model, place, spec.trust_remote_code)
-    model.generation_config = _generation_config(tokenizer, model)
+    if spec.head == "causal":
+        model.generation_config = _generation_config(tokenizer, model)
     model.save_pretrained(folder, max_shard_size=written.max_shard_size)
     tokenizer.save_pretrained(folder)
     parameters: int = sum(p.numel() for p in model.parameters())
     expected = loading.probe(model)
     del model  # Only one copy of the weights at a time.
-    _check_model(folder, expected, spec.trust_remote_code)
+    _check_model(folder, expected, spec)
     _check_tokenizer(folder, tokenizer, spec.trust_remote_code)
     return parameters
 
@@ -73,11 +74,13 @@ def _generation_config(tokenizer: Any, model: Any) -> GenerationConfig:
     return config
 
 
-def _check_model(folder: Path, expected: torch.Tensor, trust_remote_code: bool) -> None:
+def _check_model(folder: Path, expected: torch.Tensor, spec: Export) -> None:
     """See that plain Transformers loads what was written, and gets the very same logits."""
-    stored = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", attn_implementation="sdpa", trust_remote_code=trust_remote_code
-    ).eval()
+    stored = (
+        loading.AUTO_CLASSES[spec.head]
+        .from_pretrained(folder, dtype="auto", attn_implementation="sdpa", trust_remote_code=spec.trust_remote_code)
+        .eval()
+    )
     if not torch.equal(loading.probe(stored), expected):
         raise StageError(
             "the exported model gives other logits than the model in memory", "this should not happen: please report it"

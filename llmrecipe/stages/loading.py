@@ -36,8 +36,6 @@ HEADS: dict[Head, str] = {
     "reward": "reward model",
 }
 
-TOKENIZER_FIELDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -59,17 +57,18 @@ def device() -> torch.device:
 
 
 def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype: str, seed: int) -> Any:
-    """A causal language model with random weights, with the vocabulary and special tokens of the tokenizer.
+    """A language model with random weights, with the vocabulary and special tokens of the tokenizer.
 
     Raises:
         StageError: the family cannot be built with these numbers.
     """
-    values = _configuration(architecture) | {name: getattr(tokenizer, name) for name in TOKENIZER_FIELDS}
+    family = families()[architecture.family]
+    values = _configuration(architecture) | {name: getattr(tokenizer, name) for name in family.tokens}
     try:
         config = AutoConfig.for_model(architecture.family, vocab_size=len(tokenizer), **values)
         _check_configuration(config, values)
         set_seed(seed)
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+        return AUTO_CLASSES[family.head].from_config(config, attn_implementation=attention, dtype=dtype)
     except (ValueError, TypeError, ImportError, StrictDataclassError) as error:
         raise StageError(
             f"a model of the family `{architecture.family}` cannot be built: {reason(error)}",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,46 @@ import yaml
 from llmrecipe.plan import Export, HubModel, Record, Train
 from llmrecipe.stages.lineage import ancestors, lineage
 from llmrecipe.stages.place import Place
+from llmrecipe.vocabulary import Head
 
 _METRICS = "metrics_"
 """Inputs with this prefix are folders with `metrics.json`; the rest of the name is the suite."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """How a model is spoken of, loaded and used by what it ends in."""
+
+    name: str
+    task: str
+    """What the Hub calls it."""
+    loader: str
+    use: str
+
+
+_HEADS: dict[Head, _Head] = {
+    "causal": _Head(
+        "causal language model",
+        "text-generation",
+        "AutoModelForCausalLM",
+        'inputs = tokenizer("Hello", return_tensors="pt")\n'
+        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0], skip_special_tokens=True))",
+    ),
+    "masked": _Head(
+        "masked language model",
+        "fill-mask",
+        "AutoModelForMaskedLM",
+        'inputs = tokenizer(f"Hello, {tokenizer.mask_token}!", return_tensors="pt")\n'
+        'hidden = inputs["input_ids"] == tokenizer.mask_token_id\n'
+        "print(tokenizer.decode(model(**inputs).logits[hidden].argmax(-1)))",
+    ),
+    "reward": _Head(
+        "reward model",
+        "text-classification",
+        "AutoModelForSequenceClassification",
+        'inputs = tokenizer("Hello", return_tensors="pt")\nprint(model(**inputs).logits[0, 0])  # higher is better',
+    ),
+}
 
 
 def card(spec: Export, place: Place, parameters: int, adapter: bool) -> str:
@@ -46,7 +84,7 @@ def _front_matter(spec: Export, records: list[Record], adapter: bool) -> str:
         "base_model": bases[0] if len(bases) == 1 else bases,
         "license": spec.license,
         "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": _HEADS[spec.head].task,
         "tags": ["llmrecipe", *methods],
     }
     text = yaml.safe_dump({name: value for name, value in fields.items() if value}, sort_keys=False, allow_unicode=True)
@@ -58,7 +96,7 @@ def _bases(spec: Export, records: list[Record]) -> list[HubModel]:
 
 
 def _summary(spec: Export, records: list[Record], parameters: int, adapter: bool) -> str:
-    kind = "An adapter" if adapter else "A causal language model"
+    kind = "An adapter" if adapter else f"A {_HEADS[spec.head].name}"
     lines = [f"{kind} with {parameters:,} parameters."]
     if bases := _bases(spec, records):
         lines += [f"Base: {', '.join(_named(model) for model in bases)}."]
@@ -74,22 +112,22 @@ def _named(model: HubModel) -> str:
 
 
 def _usage(spec: Export, records: list[Record], adapter: bool) -> str:
+    head = _HEADS[spec.head]
     if adapter:
         base = next((model.repo for model in reversed(_bases(spec, records))), spec.base and Path(spec.base).name)
         load = (
             "from peft import PeftModel\n\n"
-            f'base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")\n'
+            f'base = {head.loader}.from_pretrained("{base}", dtype="auto")\n'
             f'model = PeftModel.from_pretrained(base, "{spec.name}")'
         )
     else:
-        load = f'\nmodel = AutoModelForCausalLM.from_pretrained("{spec.name}", dtype="auto")'
+        load = f'\nmodel = {head.loader}.from_pretrained("{spec.name}", dtype="auto")'
     return _section(
         "Use",
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"```python\nfrom transformers import {head.loader}, AutoTokenizer\n"
         f"{load}\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{spec.name}")\n'
-        'inputs = tokenizer("Hello", return_tensors="pt")\n'
-        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0], skip_special_tokens=True))\n```\n\n"
+        f"{head.use}\n```\n\n"
         f"`{spec.name}` is this folder. `tokenizer.apply_chat_template` writes a conversation as the model knows it, "
         "where the tokenizer has a template; `sha256sum -c SHA256SUMS` checks the files.",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from pydantic import JsonValue
 from llmrecipe.plan import Tokenize
 from llmrecipe.stages.columns import integer_lists
 from llmrecipe.stages.dataset_folder import DatasetWriter
-from llmrecipe.stages.encode import IGNORED, Encoded, Encoder, Preference
+from llmrecipe.stages.encode import IGNORED, Encoded, Encoder
 from llmrecipe.stages.packing import Sequences, pack
 from llmrecipe.stages.place import Place, StageError
+from llmrecipe.stages.preferences import write_preferences, write_unpaired
 from llmrecipe.stages.prompts import write_prompts
 from llmrecipe.stages.rows.record import Row
 from llmrecipe.stages.rows.shards import count_rows, read_tables
@@ -31,7 +33,6 @@ CHUNK_TOKENS = 1_000_000
 
 NOTHING_LEARNED = "no supervised token"
 NOTHING_LEFT = "no supervised token within max_length"
-PROMPT_FILLS = "the prompt alone fills max_length"
 
 
 def run(spec: Tokenize, place: Place) -> dict[str, float]:
@@ -79,6 +80,13 @@ def _encoder(spec: Tokenize, tokenizer: Any, rows: Path) -> Encoder:
         template = template_for_assistant_loss(tokenizer) if assistant else None
         check_turns_end(tokenizer, template, masked=assistant)
         return Encoder(tokenizer, spec.loss_on, template)
+    if spec.objective == "masked":
+        if tokenizer.mask_token is None:
+            raise StageError(
+                "the tokenizer has no mask token, behind which a masked language model could guess",
+                "use a base that was trained with `mlm`, or train a tokenizer: `tokenizer: {kind: train, ...}`",
+            )
+        return Encoder(tokenizer, spec.loss_on)
     if tokenizer.eos_token is None:
         raise StageError(
             "the tokenizer has no end of text (`eos_token`), which every row must end with",
@@ -115,10 +123,12 @@ def _causal(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> Tok
     report = TokenReport(spec.max_length)
     begin = encoder.tokenizer.bos_token_id
     lengths = array("q")
-    paths = [place.work / f"{split}-{name}.bin" for name in ("ids", "labels")]
-    with paths[0].open("wb") as ids, paths[1].open("wb") as labels:
+    names = ("ids", "labels", "words") if spec.words else ("ids", "labels")
+    paths = [place.work / f"{split}-{name}.bin" for name in names]
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
         for rows in _batches(spec, place, split):
-            for row in encoder.causal(rows):
+            for row in encoder.masked(rows, spec.words) if spec.objective == "masked" else encoder.causal(rows):
                 kept = _account(spec, report, row)
                 if kept is None:
                     continue
@@ -127,8 +137,8 @@ def _causal(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> Tok
                         {"spans": spans(encoder.tokenizer, kept.ids.tolist(), kept.learned().tolist())}
                     )
                 report.doubled_bos += begin is not None and kept.ids[:2].tolist() == [begin, begin]
-                ids.write(kept.ids.data)
-                labels.write(kept.labels.data)
+                for file, values in zip(files, kept.columns(), strict=True):
+                    file.write(values.data)
                 lengths.append(len(kept.ids))
     _check_not_empty(report, split)
     sequences = pack(np.frombuffer(lengths, np.int64), spec.max_length, spec.packing)
@@ -158,7 +168,7 @@ def _write_sequences(
 
     In packed sequences the first token of a document has no label: the one before it belongs to another document.
     """
-    flat_ids, flat_labels = (np.memmap(path, np.int32, "r") for path in paths)
+    flat_ids, flat_labels, *flat_words = (np.memmap(path, np.int32, "r") for path in paths)
     ends = np.cumsum(np.add.reduceat(sequences.lengths, sequences.bounds[:-1]))
     chunks = np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_TOKENS), side="left")
     edges = np.unique(np.append(chunks, len(sequences)))
@@ -177,6 +187,7 @@ def _write_sequences(
         bounds = sequences.bounds[first : last + 1] - low
         sizes = np.add.reduceat(lengths, bounds[:-1]).tolist()
         columns = {"input_ids": integer_lists(ids, sizes), "labels": integer_lists(labels, sizes)}
+        columns |= {"word_ids": integer_lists(words[where], sizes) for words in flat_words}
         if spec.packing != "none":
             columns["seq_lengths"] = integer_lists(lengths.astype(np.int32), np.diff(bounds).tolist())
         writer.write(pa.table(columns))
@@ -188,48 +199,20 @@ def _write_sequences(
 
 
 def _preferences(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> TokenReport:
-    """Encode a split of preferences. Rows are left uncut: TRL's collator cuts prompt and answer together."""
+    """Encode a split of pairs of answers."""
     report = TokenReport(spec.max_length)
     writer = DatasetWriter(place.output / "dataset" / split)
-    for rows in _batches(spec, place, split):
-        kept = []
-        for row in encoder.preferences(rows):
-            report.rows += 1
-            if len(row.prompt) >= spec.max_length:
-                report.dropped[PROMPT_FILLS] += 1
-                continue
-            kept.append(row)
-            _account_preference(spec, report, row, encoder.tokenizer)
-        if kept:
-            writer.write(_table(kept))
+    write_preferences(encoder, _batches(spec, place, split), writer, report, spec.too_long)
     _check_not_empty(report, split)
-    writer.close()
-    report.sequences = 2 * writer.rows
     return report
 
 
-def _account_preference(spec: Tokenize, report: TokenReport, row: Preference, tokenizer: Any) -> None:
-    prompt = len(row.prompt)
-    report.lengths.append(prompt + max(len(row.chosen), len(row.rejected)))
-    report.truncated += report.lengths[-1] > spec.max_length
-    for answer in (row.chosen, row.rejected):
-        length = min(prompt + len(answer), spec.max_length)
-        report.tokens += length
-        report.cut_off += prompt + len(answer) - length
-        report.supervised += length - max(prompt, 1)
-    if len(report.samples) < SAMPLES:
-        learned = [False] * prompt + [True] * len(row.chosen)
-        chosen = spans(tokenizer, row.prompt + row.chosen, learned)
-        report.samples.append({"spans": chosen, "rejected": tokenizer.decode(row.rejected)})
-
-
-def _table(rows: list[Preference]) -> pa.Table:
-    columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
-    return pa.table({name: _lists([getattr(row, part) for row in rows]) for name, part in columns.items()})
-
-
-def _lists(values: list[list[int]]) -> pa.Array:
-    return integer_lists(array("i", (token for value in values for token in value)), map(len, values))
+def _unpaired(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> TokenReport:
+    """Encode a split of answers that are good or bad."""
+    report = TokenReport(spec.max_length)
+    write_unpaired(encoder, _batches(spec, place, split), DatasetWriter(place.output / "dataset" / split), report)
+    _check_not_empty(report, split)
+    return report
 
 
 # -- prompts --
@@ -245,7 +228,9 @@ def _prompts(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> To
 
 _WORK: dict[Objective, Callable[[Tokenize, Place, Encoder, Split], TokenReport]] = {
     "causal": _causal,
+    "masked": _causal,
     "preference": _preferences,
+    "unpaired_preference": _unpaired,
     "prompt": _prompts,
 }
 

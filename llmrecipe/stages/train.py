@@ -191,7 +191,8 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
             options["peft_config"] = adapters.configuration(spec.adapter, spec.head)
         else:
             model = adapters.with_new_adapter(model, spec.adapter, spec.seed, spec.head)
-    elif "ref_model" in known and "ref_model" not in options and not roles.precomputed(spec):  # Left alone, the trainer would load the reference by a name that may be none.
+    elif "ref_model" in known and "ref_model" not in options and not roles.precomputed(spec):
+        # Left alone, the trainer would load the reference by a name that may be none.
         options["ref_model"] = copy.deepcopy(model)
     try:
         with warnings.catch_warnings():

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from llmrecipe.plan import TrainTokenizer
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.rows.shards import read_rows
-from llmrecipe.vocabulary import TrainedTokenizer
+from llmrecipe.vocabulary import Head, TrainedTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 """Ends every text and stops generation. Turns of a conversation end with the template's own token."""
@@ -22,6 +22,8 @@ UNKNOWN = "<|unk|>"
 PREFIX = "##"
 """Marks a piece that continues a word of `wordpiece`."""
 CHATML = ("<|im_start|>", "<|im_end|>")
+ENCODER = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+"""Special tokens of a masked language model, by their roles: filling, the two ends of a text, what hides a token."""
 
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -48,14 +50,26 @@ def run(spec: TrainTokenizer, place: Place) -> dict[str, float]:
         StageError: the vocabulary cannot hold what the tokenizer needs in any case.
     """
     options = spec.tokenizer
-    specials = _special_tokens(options, spec.chat_template)
+    specials = _special_tokens(spec)
     tokenizer = ALGORITHMS[options.algorithm](options, specials, place.inputs["rows"] / "train")
     size = tokenizer.get_vocab_size()
     if size > options.vocab_size:
         raise _too_small(options, size)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
+    tokenizer.post_processor = _ends(spec.head, specials)
     _write(place.output / "tokenizer", tokenizer, specials, spec)
     return {"vocab_size": size, "vocab_size_asked": options.vocab_size, "special_tokens": len(specials)}
+
+
+def _ends(head: Head, specials: list[str]) -> processors.TemplateProcessing:
+    """What is put around a text: the two ends that a masked language model knows, or nothing."""
+    if head != "masked":
+        return processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
+    begin, end = ENCODER["cls_token"], ENCODER["sep_token"]
+    return processors.TemplateProcessing(
+        single=f"{begin}:0 $A:0 {end}:0",
+        pair=f"{begin}:0 $A:0 {end}:0 $B:1 {end}:1",
+        special_tokens=[(token, specials.index(token)) for token in (begin, end)],
+    )
 
 
 def _bpe(options: TrainedTokenizer, specials: list[str], folder: Path) -> Tokenizer:
@@ -136,10 +150,13 @@ def _canonical(vocabulary: list[tuple[str, float]], specials: list[str]) -> list
     return [(piece, 0.0) for piece in specials] + sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _special_tokens(options: TrainedTokenizer, chat_template: str) -> list[str]:
+def _special_tokens(spec: TrainTokenizer) -> list[str]:
     """In the order of their ids: what the tokenizer needs, what the template speaks of, what the recipe adds."""
-    needed = [END_OF_TEXT, PAD] if options.algorithm == "bpe" else [END_OF_TEXT, PAD, UNKNOWN]
-    spoken = [token for token in CHATML if token in chat_template]
+    options, masked = spec.tokenizer, spec.head == "masked"
+    needed = [*ENCODER.values()] if masked else [END_OF_TEXT, PAD]
+    if options.algorithm != "bpe":
+        needed.append(UNKNOWN)
+    spoken = [token for token in CHATML if token in spec.chat_template and not masked]
     return list(dict.fromkeys([*needed, *spoken, *options.special_tokens]))
 
 
@@ -189,21 +206,23 @@ def _write(folder: Path, tokenizer: Tokenizer, specials: list[str], spec: TrainT
     """Write the folder as Transformers does."""
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))
+    masked = spec.head == "masked"
+    named = ENCODER if masked else {"eos_token": END_OF_TEXT, "pad_token": PAD}
     config: dict[str, object] = {
         "backend": "tokenizers",
         "clean_up_tokenization_spaces": False,
-        "eos_token": END_OF_TEXT,
-        "extra_special_tokens": [token for token in specials if token not in (END_OF_TEXT, PAD, UNKNOWN)],
+        "extra_special_tokens": [token for token in specials if token not in (*named.values(), UNKNOWN)],
         "model_max_length": spec.max_length,
-        "pad_token": PAD,
         "tokenizer_class": "TokenizersBackend",
+        **named,
     }
     if UNKNOWN in specials:
         config["unk_token"] = UNKNOWN
     (folder / "tokenizer_config.json").write_text(
-        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(dict(sorted(config.items())), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (folder / "chat_template.jinja").write_text(spec.chat_template, encoding="utf-8")
+    if not masked:
+        (folder / "chat_template.jinja").write_text(spec.chat_template, encoding="utf-8")
 
 
 def _too_small(options: TrainedTokenizer, needed: int) -> StageError:
