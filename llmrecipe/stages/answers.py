@@ -10,7 +10,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from llmrecipe.plan import DataSource, GenerationSuite
+from llmrecipe.plan import DataSource, GenerationSuite, RewardSuite
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.rows.mixture import choose
 from llmrecipe.stages.rows.record import Row
@@ -34,7 +34,16 @@ def questions(sources: Sequence[DataSource], root: Path, tokenizer: Any) -> list
     Raises:
         StageError: a row has no answer, the tokenizer has no chat template for messages, or there is no row.
     """
-    found = [[_question(row, where, tokenizer) for where, row in read_source(source, root)] for source in sources]
+    return [_question(row, where, tokenizer) for where, row in chosen_rows(sources, root)]
+
+
+def chosen_rows(sources: Sequence[DataSource], root: Path) -> list[tuple[str, Row]]:
+    """Where each row of the sources stands and the row, in their order; `max_samples` of a source are chosen.
+
+    Raises:
+        StageError: there is no row.
+    """
+    found = [list(read_source(source, root)) for source in sources]
     unweighted = [source.model_copy(update={"weight": None}) for source in sources]
     chosen = choose([len(rows) for rows in found], unweighted, "first_exhausted", seed=0)
     taken = [rows[i] for rows, passes in zip(found, chosen, strict=True) for indices in passes for i in indices]
@@ -60,10 +69,15 @@ def _question(row: Row, where: str, tokenizer: Any) -> Question:
     if isinstance(prompt, str):
         return Question(prompt, completion, tokenizer(prompt)["input_ids"])
     reference = "\n".join(turn["content"] for turn in completion)
-    return Question(prompt, reference, _rendered(prompt, where, tokenizer))
+    return Question(prompt, reference, rendered(prompt, where, tokenizer))
 
 
-def _rendered(messages: list[dict[str, str]], where: str, tokenizer: Any) -> list[int]:
+def rendered(messages: list[dict[str, str]], where: str, tokenizer: Any) -> list[int]:
+    """Messages as the model sees them before it answers.
+
+    Raises:
+        StageError: there is no chat template, or it refuses them.
+    """
     if tokenizer.chat_template is None:
         raise StageError(
             f"{where}: the tokenizer has no chat template for messages",
@@ -84,15 +98,28 @@ def answers(model: Any, tokenizer: Any, asked: Sequence[Question], suite: Genera
     Raises:
         StageError: a question leaves no room for an answer.
     """
+    made = completions(model, tokenizer, asked, suite, place)
+    return [cut(text, suite.stop).strip() for text in tokenizer.batch_decode(made, skip_special_tokens=True)]
+
+
+def completions(
+    model: Any, tokenizer: Any, asked: Sequence[Question], suite: GenerationSuite | RewardSuite, place: Place
+) -> list[list[int]]:
+    """The tokens of the greedy answer to each question, with the one that ends it.
+
+    Raises:
+        StageError: a question leaves no room for an answer.
+    """
     _check_lengths(model, asked, suite.max_new_tokens)
     generation = _greedy(model, tokenizer, suite.max_new_tokens)
+    stop = suite.stop if isinstance(suite, GenerationSuite) else []
     # Questions of similar length share a batch, so that little of it is padding.
     order = sorted(range(len(asked)), key=lambda i: len(asked[i].ids))
-    found: dict[int, str] = {}
+    found: dict[int, list[int]] = {}
     for start in range(0, len(order), suite.batch_size):
         batch = order[start : start + suite.batch_size]
-        texts = _generate(model, tokenizer, [asked[i].ids for i in batch], generation, suite.stop)
-        found |= dict(zip(batch, texts, strict=True))
+        rows = _generate(model, tokenizer, [asked[i].ids for i in batch], generation, stop)
+        found |= dict(zip(batch, rows, strict=True))
         place.event(event="progress", done=len(found), total=len(asked), unit="answers")
     return [found[i] for i in range(len(asked))]
 
@@ -119,7 +146,7 @@ def _greedy(model: Any, tokenizer: Any, max_new_tokens: int) -> GenerationConfig
 
 def _generate(
     model: Any, tokenizer: Any, prompts: list[list[int]], generation: GenerationConfig, stop: list[str]
-) -> list[str]:
+) -> list[list[int]]:
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), generation.pad_token_id)
     mask = torch.zeros_like(ids)
@@ -133,5 +160,10 @@ def _generate(
         generation_config=copy.copy(generation),
         stopping_criteria=criteria,
     )
-    texts = tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
-    return [cut(text, stop).strip() for text in texts]
+    return [_ended(row, generation.eos_token_id or []) for row in made[:, width:].tolist()]
+
+
+def _ended(ids: list[int], ends: list[int]) -> list[int]:
+    """The tokens up to the first one that ends an answer."""
+    end = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
+    return ids[: end + 1]
