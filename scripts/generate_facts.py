@@ -12,9 +12,15 @@ from typing import Any
 CONFIGS = (
     "transformers:TrainingArguments",
     "trl:SFTConfig",
+    "trl:RewardConfig",
     "trl:DPOConfig",
+    "trl:KTOConfig",
+    "trl.experimental.orpo:ORPOConfig",
+    "trl.experimental.cpo:CPOConfig",
+    "llmrecipe.trainers.distillation:DistillationConfig",
     "trl:GRPOConfig",
     "trl:RLOOConfig",
+    "llmrecipe.trainers.ppo:PPOConfig",
 )
 
 

@@ -32,6 +32,14 @@ TRAINERS = {
     "pretrain": ("transformers:Trainer", "transformers:TrainingArguments"),
     "sft": ("trl:SFTTrainer", "trl:SFTConfig"),
     "dpo": ("trl:DPOTrainer", "trl:DPOConfig"),
+    "reward": ("trl:RewardTrainer", "trl:RewardConfig"),
+    "kto": ("trl:KTOTrainer", "trl:KTOConfig"),
+    "orpo": ("trl.experimental.orpo:ORPOTrainer", "trl.experimental.orpo:ORPOConfig"),
+    "cpo": ("trl.experimental.cpo:CPOTrainer", "trl.experimental.cpo:CPOConfig"),
+    "distillation": (
+        "llmrecipe.trainers.distillation:DistillationTrainer",
+        "llmrecipe.trainers.distillation:DistillationConfig",
+    ),
 }
 
 
@@ -92,6 +100,13 @@ def preference_rows(count: int, seed: int = 0) -> Iterator[dict[str, list[int]]]
             f"{part}_ids": generator.integers(5, 250, size=size).tolist()
             for part, size in (("prompt", 6), ("chosen", 5), ("rejected", 4))
         }
+
+
+def unpaired_rows(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Prompts with an answer that is good or bad."""
+    for i, row in enumerate(preference_rows(count, seed)):
+        completion = row["chosen_ids"] if i % 3 else row["rejected_ids"]
+        yield {"prompt_ids": row["prompt_ids"], "completion_ids": completion, "label": int(i % 3 > 0)}
 
 
 def dataset(folder: Path, rows: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]] = ()) -> Path:

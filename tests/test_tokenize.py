@@ -12,6 +12,7 @@ import torch
 from data_stages import CHATML, prepare_rows, read, report, tokenize_rows, train_a_tokenizer
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from llmrecipe.plan import HubModel, LocalModel, Tokenize
 from llmrecipe.stages import tokenize
@@ -117,8 +118,10 @@ def test_preferences_are_those_of_the_dpo_trainer(home, tmp_path, name, max_leng
     rows = datasets.Dataset.from_list(ROWS[name])
     trainer = DPOTrainer(model(tokenizer), model(tokenizer), args, train_dataset=rows, processing_class=tokenizer)
     ours = dataset(encode(home, tmp_path / "ours", name, objective="preference", max_length=max_length))
-    for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
-        assert ours[column][:] == trainer.train_dataset[column][:]
+    theirs = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+    found = DataCollatorForPreference(tokenizer.pad_token_id)([ours[i] for i in range(len(ours))])
+    assert found.keys() == theirs.keys()
+    assert all(torch.equal(found[name], theirs[name]) for name in theirs)
 
 
 def test_the_loss_over_the_assistant_is_over_what_it_says_and_its_end(home, tmp_path):

@@ -4,7 +4,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from llmrecipe.methods.base import BaseMethod
 from llmrecipe.methods.reference import Divergence, ReferenceMethod
 from llmrecipe.schema import Section
 from llmrecipe.vocabulary import Objective, RowKind
@@ -37,7 +36,7 @@ class WeightedLoss(Section):
     """What it counts in the sum."""
 
 
-class DPO(ReferenceMethod, BaseMethod):
+class DPO(ReferenceMethod):
     """Direct preference optimization: prefer the chosen answer to the rejected one.
 
     Source: https://arxiv.org/abs/2305.18290
@@ -56,8 +55,8 @@ class DPO(ReferenceMethod, BaseMethod):
     """One loss, or a list of `{loss, weight}` that is summed.
 
     `sigmoid`: as in the paper; `sigmoid_norm`: the same per token; `hinge`: a margin (https://arxiv.org/abs/2305.10425);
-    `ipo`: a squared loss, for sure preferences (https://arxiv.org/abs/2310.12036); `robust`: for labels of which a share
-    of `label_smoothing` is flipped (https://arxiv.org/abs/2403.00409); `exo_pair` (https://arxiv.org/abs/2402.00856);
+    `ipo`: a squared loss, for sure preferences (https://arxiv.org/abs/2310.12036); `robust`: for preferences of which
+    a share of `label_smoothing` is wrong (https://arxiv.org/abs/2403.00409); `exo_pair` (https://arxiv.org/abs/2402.00856);
     `nca_pair` (https://arxiv.org/abs/2402.05369); `bco_pair` (https://arxiv.org/abs/2404.04656); `sppo_hard`
     (https://arxiv.org/abs/2405.00675); `aot`, `aot_unpaired`: over sorted batches (https://arxiv.org/abs/2406.05882);
     `apo_zero`, `apo_down`: for chosen answers that are better, or worse, than the model's own

@@ -100,6 +100,17 @@ def prompt(record: Record) -> Row:
     return {"prompt": asked, "reference": reference}
 
 
+def unpaired_preference(record: Record) -> Row:
+    """`prompt` and `completion` as in `prompt_completion`, and `label`: whether the completion is a good one."""
+    label = record.get("label")
+    if not isinstance(label, bool) and label not in (0, 1):
+        name = record.columns.get("label", "label")
+        raise record.wrong(
+            f"`{name}` is {kind(label)}, not a boolean", "write true for a good answer, false for a bad one"
+        )
+    return prompt_completion(record) | {"label": bool(label)}
+
+
 FORMATS: dict[Format, Callable[[Record], Row]] = {
     "text": text,
     "messages": messages,
@@ -107,6 +118,7 @@ FORMATS: dict[Format, Callable[[Record], Row]] = {
     "instruction": instruction,
     "prompt_completion": prompt_completion,
     "preference": preference,
+    "unpaired_preference": unpaired_preference,
     "prompt": prompt,
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from llmrecipe.stages.place import StageError
 
 Row = dict[str, Any]
-"""A uniform row: every value is a string, or a list of `{"role": ..., "content": ...}`."""
+"""A uniform row: every value is a string, a list of `{"role": ..., "content": ...}`, or a truth value (`label`)."""
 
 
 @dataclass(frozen=True, slots=True)

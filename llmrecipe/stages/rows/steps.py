@@ -48,7 +48,7 @@ def texts(row: Row) -> Iterator[str]:
     for value in row.values():
         if isinstance(value, str):
             yield value
-        else:
+        elif isinstance(value, list):
             for turn in value:
                 yield turn["content"]
 
@@ -118,6 +118,8 @@ def _map(row: Row, change: Callable[[str], str]) -> Row:
     def mapped(value: Any) -> Any:
         if isinstance(value, str):
             return change(value)
+        if isinstance(value, bool):
+            return value
         return [{"role": turn["role"], "content": change(turn["content"])} for turn in value]
 
     return {column: mapped(value) for column, value in row.items()}
