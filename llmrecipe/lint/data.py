@@ -21,6 +21,7 @@ COLUMNS: dict[Format, tuple[str, ...]] = {
     "instruction": ("instruction", "input", "output"),
     "prompt_completion": ("prompt", "completion"),
     "preference": ("prompt", "chosen", "rejected"),
+    "prompt": ("prompt", "reference"),
     "unpaired_preference": ("prompt", "completion", "label"),
 }
 """Columns that a format reads, by the names that `columns` maps from."""

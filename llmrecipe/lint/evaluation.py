@@ -3,25 +3,32 @@
 import difflib
 from collections.abc import Iterator
 
+from llmrecipe.lint import online
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import evaluation_sources, row_kind
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.evaluation import Perplexity, Suite
+from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Reward, Suite
 from llmrecipe.vocabulary import ROW_KIND, Gate
 
 METRICS: dict[str, tuple[str, ...]] = {
     "perplexity": ("perplexity", "loss", "tokens"),
     "masked_accuracy": ("accuracy", "unigram_accuracy", "accuracy_ratio", "loss", "tokens"),
     "generation": ("exact_match", "f1", "answers"),
+    "preference_accuracy": ("accuracy", "margin", "pairs"),
+    "reward": ("reward", "answer_tokens", "answers"),
 }
 """Suite kind -> metrics that its stage leaves."""
 
-SHARES = ("exact_match", "f1")
+SHARES = ("exact_match", "f1", "accuracy")
 """Metrics from 0 to 1."""
 
 
 def _suites(recipe: Recipe) -> list[Suite]:
     return recipe.evaluation.suites if recipe.evaluation else []
+
+
+def _metrics(recipe: Recipe, suite: Suite) -> tuple[str, ...]:
+    return online.metrics(recipe, suite) if isinstance(suite, Reward) else METRICS[suite.kind]
 
 
 def _gates(recipe: Recipe) -> list[tuple[str, Gate]]:
@@ -71,7 +78,7 @@ def duplicate_suite_name(case: Case) -> Iterator[Finding]:
 def perplexity_without_rows(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that a recipe with a perplexity suite trains and has `data.validation`.
+    Checks that a recipe with a suite of `perplexity` or `masked_accuracy` trains and has `data.validation`.
 
     ## Why is this bad?
     The suite is over the validation rows as the training tokenized them. Without them there is nothing to measure.
@@ -100,7 +107,7 @@ def perplexity_without_rows(case: Case) -> Iterator[Finding]:
     """
     recipe = case.recipe
     for i, suite in enumerate(_suites(recipe)):
-        if not isinstance(suite, Perplexity):
+        if not isinstance(suite, Perplexity | MaskedAccuracy):
             continue
         if recipe.method is None:
             help_ = "use a suite of `kind: generation`, or add `data` and `method`"
@@ -182,7 +189,8 @@ def references_that_cannot_be_compared(case: Case) -> Iterator[Finding]:
     ```
     """
     for at, source in evaluation_sources(case.recipe):
-        if ROW_KIND[source.format] not in ("messages", "prompt_completion"):
+        suite = _suites(case.recipe)[int(at.split(".")[2])]
+        if not isinstance(suite, Reward) and ROW_KIND[source.format] not in ("messages", "prompt_completion"):
             help_ = "use `prompt_completion`, `messages`, `conversations` or `instruction`"
             yield Finding(f"{at}.format", f"rows of `{source.format}` have no question and reference", help_)
 
@@ -216,7 +224,7 @@ def unknown_gate_metric(case: Case) -> Iterator[Finding]:
       gates: [{metric: generation/exact_match, min: 0.8}]
     ```
     """
-    known = [f"{suite.name}/{metric}" for suite in _suites(case.recipe) for metric in METRICS[suite.kind]]
+    known = [f"{suite.name}/{metric}" for suite in _suites(case.recipe) for metric in _metrics(case.recipe, suite)]
     for at, gate in _gates(case.recipe):
         if gate.metric not in known:
             close = difflib.get_close_matches(gate.metric, known, n=1, cutoff=0.75)

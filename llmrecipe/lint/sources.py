@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from llmrecipe.paths import suffix
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Files, Source
-from llmrecipe.recipe.evaluation import Generation
+from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Reward
 from llmrecipe.vocabulary import ROW_KIND, RowKind
 
 Located = tuple[str, Source]
@@ -25,11 +25,11 @@ def validation_sources(recipe: Recipe) -> list[Located]:
 
 
 def evaluation_sources(recipe: Recipe) -> list[Located]:
-    """Sources of the generation suites."""
+    """Sources of the suites that have their own."""
     return [
         (f"evaluation.suites.{i}.sources.{j}", source)
         for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else [])
-        if isinstance(suite, Generation)
+        if isinstance(suite, Generation | Reward | PreferenceAccuracy)
         for j, source in enumerate(suite.sources)
     ]
 

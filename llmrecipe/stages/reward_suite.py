@@ -18,7 +18,7 @@ def measure(
 
     Returns:
         `reward`: mean of the weighted sum; the mean of each function under its name, over the answers that it has an
-        opinion on; `length`: mean tokens of an answer; `answers`: their number.
+        opinion on; `answer_tokens`: their mean length; `answers`: their number.
 
     Raises:
         StageError: there is no prompt, a row is not in its format, or a reward cannot be computed.
@@ -46,7 +46,7 @@ def measure(
     for name, numbers in given.items():
         if opinions := [number for number in numbers if number is not None]:
             metrics[name] = _mean(opinions)
-    return metrics | {"length": _mean([len(row) for row in ids]), "answers": float(len(samples))}, samples
+    return metrics | {"answer_tokens": _mean([len(row) for row in ids]), "answers": float(len(samples))}, samples
 
 
 def _questions(suite: RewardSuite, place: Place, tokenizer: Any) -> list[Question]:
