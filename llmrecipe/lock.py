@@ -16,10 +16,10 @@ from llmrecipe.document import Document
 from llmrecipe.hashing import file_sha256, folder_sha256
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.paths import expand, folder, is_url, portable, suffix
-from llmrecipe.plan import PACKAGES, PinnedFile
+from llmrecipe.plan import OPTIONAL_PACKAGES, PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
-from llmrecipe.recipe.evaluation import Generation, Reward
+from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Reward
 from llmrecipe.schema import Section
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
@@ -92,7 +92,7 @@ def sources(document: Document) -> Iterator[tuple[Location, DataSource]]:
             held_out = recipe.data.validation.sources or []
             yield from ((("data", "validation", "sources", i), source) for i, source in enumerate(held_out))
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Generation | Reward):
+        if isinstance(suite, Generation | Reward | PreferenceAccuracy):
             yield from ((("evaluation", "suites", i, "sources", j), source) for j, source in enumerate(suite.sources))
 
 
@@ -258,7 +258,7 @@ def is_commit(revision: str | None) -> bool:
 
 def installed() -> dict[str, str]:
     """Versions of the installed packages that make artifacts."""
-    names = sorted({name for names in PACKAGES.values() for name in names})
+    names = sorted({name for names in PACKAGES.values() for name in names} | {*OPTIONAL_PACKAGES})
     found = {"llmrecipe": __version__}
     for name in names:
         with suppress(metadata.PackageNotFoundError):

@@ -289,6 +289,15 @@ class RewardSuite(Section):
     batch_size: PositiveInt
 
 
+class PreferenceAccuracySuite(Section):
+    """Scores or log-probabilities of chosen and rejected answers."""
+
+    kind: Literal["preference_accuracy"]
+    name: Name
+    sources: list[DataSource]
+    batch_size: PositiveInt
+
+
 class Evaluate(Section):
     """A model and one suite -> metrics. Input `model`, and `adapter` when it is not merged.
 
@@ -296,7 +305,10 @@ class Evaluate(Section):
     """
 
     kind: Literal["evaluate"]
-    suite: Annotated[PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite, Field(discriminator="kind")]
+    suite: Annotated[
+        PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite | PreferenceAccuracySuite,
+        Field(discriminator="kind"),
+    ]
     model: ModelOrigin
     models: dict[str, ModelOrigin] = {}
     """Other models that the suite needs, by their role, which is the name of the input as well."""
@@ -359,6 +371,16 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "export": ("torch", "transformers", "safetensors"),
 }
 """Packages whose version is part of the address of what a stage leaves; llmrecipe's own always is."""
+
+OPTIONAL_PACKAGES: tuple[str, ...] = ("bitsandbytes",)
+"""Those that only some stages of a kind need: `packages` says which."""
+
+
+def packages(spec: Spec) -> tuple[str, ...]:
+    """Packages whose version is part of the address of what this stage leaves."""
+    quantized = isinstance(spec, Train) and not isinstance(spec.quantization, Unquantized)
+    return PACKAGES[spec.kind] + (("bitsandbytes",) if quantized else ())
+
 
 
 class Resources(Section):
@@ -499,8 +521,8 @@ class Plan(Section):
         found: dict[str, str] = {}
         for stage in self.stages:
             inputs = {name: [found[ref.partition(".")[0]], ref.partition(".")[2]] for name, ref in stage.inputs.items()}
-            packages = {name: self.packages.get(name) for name in ("llmrecipe", *PACKAGES[stage.spec.kind])}
-            content = {"spec": _content(stage.spec), "inputs": inputs, "packages": packages}
+            versions = {name: self.packages.get(name) for name in ("llmrecipe", *packages(stage.spec))}
+            content = {"spec": _content(stage.spec), "inputs": inputs, "packages": versions}
             text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             found[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:32]
         return found

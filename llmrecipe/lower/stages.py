@@ -32,6 +32,7 @@ from llmrecipe.plan import (
     PerplexitySuite,
     PinnedDataset,
     PinnedFiles,
+    PreferenceAccuracySuite,
     PrepareData,
     Resources,
     Reward,
@@ -44,7 +45,7 @@ from llmrecipe.plan import (
 )
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Data, Files, Source
-from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Suite
+from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, PreferenceAccuracy, Suite
 from llmrecipe.recipe.evaluation import Reward as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
@@ -387,7 +388,9 @@ class Lowering:
             label=label,
         )
 
-    def _suite(self, i: int, suite: Suite) -> PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite:
+    def _suite(
+        self, i: int, suite: Suite
+    ) -> PerplexitySuite | MaskedAccuracySuite | GenerationSuite | RewardSuite | PreferenceAccuracySuite:
         if isinstance(suite, Perplexity):
             return PerplexitySuite(kind="perplexity", name=suite.name, batch_size=suite.batch_size)
         if isinstance(suite, MaskedAccuracy):
@@ -407,6 +410,10 @@ class Lowering:
                 rewards=self._rewards_of(judge, *at),
                 max_new_tokens=suite.max_new_tokens,
                 batch_size=suite.batch_size,
+            )
+        if isinstance(suite, PreferenceAccuracy):
+            return PreferenceAccuracySuite(
+                kind="preference_accuracy", name=suite.name, sources=sources, batch_size=suite.batch_size
             )
         return GenerationSuite(
             kind="generation",

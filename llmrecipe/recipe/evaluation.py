@@ -70,7 +70,22 @@ class Reward(Section):
     """Prompts answered at a time."""
 
 
-Suite = Annotated[Perplexity | MaskedAccuracy | Generation | Reward, Field(discriminator="kind")]
+class PreferenceAccuracy(Section):
+    """How often the chosen answer is ahead of the rejected one, and by how much.
+
+    For a reward model by its score, for a language model by the log-probability of the whole answer.
+    """
+
+    kind: Literal["preference_accuracy"]
+    name: Name = "preferences"
+    """First part of the metrics' names."""
+    sources: Annotated[list[Source], Field(min_length=1)]
+    """Held-out pairs, of the format `preference`."""
+    batch_size: PositiveInt = 16
+    """Pairs measured at a time."""
+
+
+Suite = Annotated[Perplexity | MaskedAccuracy | Generation | Reward | PreferenceAccuracy, Field(discriminator="kind")]
 
 
 class Evaluation(Section):

@@ -8,11 +8,19 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from llmrecipe.plan import Evaluate, GenerationSuite, MaskedAccuracySuite, PerplexitySuite, RewardSuite
+from llmrecipe.plan import (
+    Evaluate,
+    GenerationSuite,
+    MaskedAccuracySuite,
+    PerplexitySuite,
+    PreferenceAccuracySuite,
+    RewardSuite,
+)
 from llmrecipe.stages import loading, reward_suite
 from llmrecipe.stages.answers import Question, answers, questions
 from llmrecipe.stages.masked_accuracy import masked_accuracy
 from llmrecipe.stages.place import Place, StageError
+from llmrecipe.stages.preference_accuracy import preference_accuracy
 from llmrecipe.stages.scoring import exact_match, f1
 from llmrecipe.stages.token_rows import has_rows, read_rows
 from llmrecipe.trainers.collator import IGNORED, collator_for
@@ -22,13 +30,15 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
     """Measure one model.
 
     Returns:
-        What `masked_accuracy` returns. For `perplexity`: `loss` (mean nats per supervised token), `perplexity` (its exponential), `tokens`. For
-        `generation`: `exact_match` and `f1` (means, 0 to 1), `answers` (their number).
+        For `perplexity`: `loss` (mean nats per supervised token), `perplexity` (its exponential), `tokens`. For
+        `generation`: `exact_match` and `f1` (means, 0 to 1), `answers` (their number). For others what the functions of
+        their modules return.
 
     Raises:
         StageError: model, data or template cannot be used.
     """
-    wanted = loading.Wanted(spec.dtype, spec.attention, spec.trust_remote_code, spec.head)
+    adapted = spec.head == "reward" and "adapter" in place.inputs  # It brings the head that its base may lack.
+    wanted = loading.Wanted(spec.dtype, spec.attention, spec.trust_remote_code, spec.head, new_head=adapted)
     model = loading.pretrained(spec.model, place, wanted)
     if "adapter" in place.inputs:
         adapters = importlib.import_module("llmrecipe.stages.adapters")
@@ -40,6 +50,9 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
                 metrics = _perplexity(spec, place, model)
             case MaskedAccuracySuite():
                 metrics = masked_accuracy(spec.suite, place, model, _tokenizer(spec, place), spec.attention)
+            case PreferenceAccuracySuite():
+                metrics, samples = preference_accuracy(spec, spec.suite, place, model, _tokenizer(spec, place))
+                _write_samples(place, samples)
             case RewardSuite():
                 metrics, samples = reward_suite.measure(spec, spec.suite, place, model, _tokenizer(spec, place))
                 _write_samples(place, samples)

@@ -26,6 +26,8 @@ def run(spec: Merge, place: Place) -> dict[str, float]:
     dtype = loading.stored_dtype(spec.model, place, spec.trust_remote_code)
     wanted = Wanted("float32", trust_remote_code=spec.trust_remote_code, head=spec.head, new_head=True)
     base = loading.pretrained(spec.model, place, wanted)
+    if spec.head == "reward":  # A score is read before the padding, which the base need not know.
+        base.config.get_text_config().pad_token_id = loading.tokenizer_at(adapter).pad_token_id
     adapted = adapters.with_adapter(base, adapter).eval()
     before = loading.probe(adapted)
     try:
