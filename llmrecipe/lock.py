@@ -19,7 +19,7 @@ from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import OPTIONAL_PACKAGES, PACKAGES, PinnedFile
 from llmrecipe.recipe.data import Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
-from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Reward
+from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Rewards
 from llmrecipe.schema import Section
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
@@ -92,7 +92,7 @@ def sources(document: Document) -> Iterator[tuple[Location, DataSource]]:
             held_out = recipe.data.validation.sources or []
             yield from ((("data", "validation", "sources", i), source) for i, source in enumerate(held_out))
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Generation | Reward | PreferenceAccuracy):
+        if isinstance(suite, Generation | Rewards | PreferenceAccuracy):
             yield from ((("evaluation", "suites", i, "sources", j), source) for j, source in enumerate(suite.sources))
 
 
@@ -102,7 +102,7 @@ def rewards(document: Document) -> Iterator[tuple[Location, RewardFunction]]:
     if isinstance(recipe.method, OnlineMethod):
         yield from ((("method", "reward_functions", i), each) for i, each in enumerate(recipe.method.reward_functions))
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Reward):
+        if isinstance(suite, Rewards):
             at = ("evaluation", "suites", i, "reward_functions")
             yield from (((*at, j), each) for j, each in enumerate(suite.reward_functions))
 
@@ -113,7 +113,7 @@ def models(document: Document) -> Iterator[tuple[Location, ModelReference]]:
     if recipe.method is not None:
         yield from ((("method", role), reference) for role, reference in recipe.method.models().items())
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Reward) and suite.reward_model is not None:
+        if isinstance(suite, Rewards) and suite.reward_model is not None:
             yield ("evaluation", "suites", i, "reward_model"), suite.reward_model
 
 

@@ -7,7 +7,7 @@ from llmrecipe.lint import online
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import evaluation_sources, row_kind
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Reward, Suite
+from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Rewards, Suite
 from llmrecipe.vocabulary import ROW_KIND, Gate
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -15,7 +15,6 @@ METRICS: dict[str, tuple[str, ...]] = {
     "masked_accuracy": ("accuracy", "unigram_accuracy", "accuracy_ratio", "loss", "tokens"),
     "generation": ("exact_match", "f1", "answers"),
     "preference_accuracy": ("accuracy", "margin", "pairs"),
-    "reward": ("reward", "answer_tokens", "answers"),
 }
 """Suite kind -> metrics that its stage leaves."""
 
@@ -28,7 +27,7 @@ def _suites(recipe: Recipe) -> list[Suite]:
 
 
 def _metrics(recipe: Recipe, suite: Suite) -> tuple[str, ...]:
-    return online.metrics(recipe, suite) if isinstance(suite, Reward) else METRICS[suite.kind]
+    return online.metrics(recipe, suite) if isinstance(suite, Rewards) else METRICS[suite.kind]
 
 
 def _gates(recipe: Recipe) -> list[tuple[str, Gate]]:
@@ -190,7 +189,7 @@ def references_that_cannot_be_compared(case: Case) -> Iterator[Finding]:
     """
     for at, source in evaluation_sources(case.recipe):
         suite = _suites(case.recipe)[int(at.split(".")[2])]
-        if not isinstance(suite, Reward) and ROW_KIND[source.format] not in ("messages", "prompt_completion"):
+        if not isinstance(suite, Rewards) and ROW_KIND[source.format] not in ("messages", "prompt_completion"):
             help_ = "use `prompt_completion`, `messages`, `conversations` or `instruction`"
             yield Finding(f"{at}.format", f"rows of `{source.format}` have no question and reference", help_)
 

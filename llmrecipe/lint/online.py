@@ -10,7 +10,7 @@ from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.online import VLLM_OPTIONS, OnlineMethod
 from llmrecipe.methods.rloo import RLOO
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.evaluation import Reward
+from llmrecipe.recipe.evaluation import Rewards
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import Single
 from llmrecipe.vocabulary import (
@@ -36,12 +36,12 @@ def name_of(function: RewardFunction) -> str:
     return function.function if isinstance(function, PythonFunction) else function.kind
 
 
-def _judges(recipe: Recipe) -> Iterator[tuple[str, OnlineMethod | Reward]]:
+def _judges(recipe: Recipe) -> Iterator[tuple[str, OnlineMethod | Rewards]]:
     """What scores answers, and where it stands."""
     if isinstance(recipe.method, OnlineMethod):
         yield "method", recipe.method
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
-        if isinstance(suite, Reward):
+        if isinstance(suite, Rewards):
             yield f"evaluation.suites.{i}", suite
 
 
@@ -51,7 +51,7 @@ def functions(recipe: Recipe) -> Iterator[Located]:
         yield from ((f"{at}.reward_functions.{i}", function) for i, function in enumerate(judge.reward_functions))
 
 
-def metrics(recipe: Recipe, suite: Reward) -> tuple[str, ...]:
+def metrics(recipe: Recipe, suite: Rewards) -> tuple[str, ...]:
     """What the suite measures."""
     own = suite.reward_functions or suite.reward_model is not None
     judge = suite if own or not isinstance(recipe.method, OnlineMethod) else recipe.method
@@ -89,7 +89,7 @@ def no_reward(case: Case) -> Iterator[Finding]:
     """
     online = isinstance(case.recipe.method, OnlineMethod)
     for at, judge in _judges(case.recipe):
-        inherits = isinstance(judge, Reward) and online
+        inherits = isinstance(judge, Rewards) and online
         if judge.reward_model is None and not judge.reward_functions and not inherits:
             message = "there is nothing to score answers with"
             yield Finding(f"{at}.kind", message, "add `reward_functions`, `reward_model`, or both")
@@ -510,7 +510,7 @@ def rewards_without_prompts(case: Case) -> Iterator[Finding]:
     ```
     """
     for at, suite in _judges(case.recipe):
-        for j, source in enumerate(suite.sources if isinstance(suite, Reward) else []):
+        for j, source in enumerate(suite.sources if isinstance(suite, Rewards) else []):
             if ROW_KIND[source.format] != "prompt":
                 help_ = "use `format: prompt`, with `columns: {reference: NAME}` where answers are compared"
                 yield Finding(f"{at}.sources.{j}.format", f"rows of `{source.format}` are no prompts", help_)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from llmrecipe.paths import suffix
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Files, Source
-from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Reward
+from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Rewards
 from llmrecipe.vocabulary import ROW_KIND, RowKind
 
 Located = tuple[str, Source]
@@ -29,7 +29,7 @@ def evaluation_sources(recipe: Recipe) -> list[Located]:
     return [
         (f"evaluation.suites.{i}.sources.{j}", source)
         for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else [])
-        if isinstance(suite, Generation | Reward | PreferenceAccuracy)
+        if isinstance(suite, Generation | Rewards | PreferenceAccuracy)
         for j, source in enumerate(suite.sources)
     ]
 

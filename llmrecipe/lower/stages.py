@@ -46,7 +46,7 @@ from llmrecipe.plan import (
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Data, Files, Source
 from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, PreferenceAccuracy, Suite
-from llmrecipe.recipe.evaluation import Reward as RewardSection
+from llmrecipe.recipe.evaluation import Rewards as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
 from llmrecipe.strategies import Single

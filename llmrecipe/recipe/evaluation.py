@@ -50,7 +50,7 @@ class Generation(Section):
     """Cut the answer before the first of these strings."""
 
 
-class Reward(Section):
+class Rewards(Section):
     """Answer prompts greedily and score the answers: the mean of the weighted sum, and of each function."""
 
     kind: Literal["reward"]
@@ -85,7 +85,7 @@ class PreferenceAccuracy(Section):
     """Pairs measured at a time."""
 
 
-Suite = Annotated[Perplexity | MaskedAccuracy | Generation | Reward | PreferenceAccuracy, Field(discriminator="kind")]
+Suite = Annotated[Perplexity | MaskedAccuracy | Generation | Rewards | PreferenceAccuracy, Field(discriminator="kind")]
 
 
 class Evaluation(Section):

@@ -19,13 +19,17 @@ from transformers import set_seed
 from llmrecipe.plan import HubModel, NewModel, Train
 from llmrecipe.stages import adapters, checkpoints, loading, quantized, roles, strategy
 from llmrecipe.stages.place import Interrupted, Place, StageError
+from llmrecipe.stages.stopping import stop_tokens
 from llmrecipe.stages.token_rows import has_rows
 from llmrecipe.trainers import grouped, masked, pretokenized, rewards, sharded
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 from llmrecipe.trainers.collator import CausalCollator, collator_for
 from llmrecipe.trainers.masked import MaskedLoss, MaskedRows
+from llmrecipe.trainers.monitor import Monitor
+from llmrecipe.trainers.ppo_heads import PolicyWithValue
 from llmrecipe.trainers.staged import staged
 from llmrecipe.trainers.supervised import TRAINERS, SupervisedLoss
+from llmrecipe.trainers.telemetry import peak_of
 from llmrecipe.vocabulary import DoRA, Full, LoRA, Masking
 
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids")
@@ -70,7 +74,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
         train, validation = (rows and _hidden(spec.masking, rows, tokenizer, spec.seed) for rows in (train, validation))
     use_cache = getattr(model.config, "use_cache", None)
     in_force = strategy.InForce(spec)
-    stop, log = StopOnSignal(), TrainingLog(place.work / "log.jsonl", place, evaluates=validation is not None)
+    stop, monitor = StopOnSignal(), Monitor(spec, place, evaluates=validation is not None)
     trainer = _trainer(
         spec,
         model=model,
@@ -78,15 +82,15 @@ def run(spec: Train, place: Place) -> dict[str, float]:
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        callbacks=[stop, log, in_force],
+        callbacks=[stop, *monitor.callbacks, in_force],
         **roles.load(spec, place, model, tokenizer),
         **online,
     )
     in_force.trainer = trainer
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
-    with stop:
-        _train(trainer, log)
+    with stop, monitor:
+        _train(trainer, monitor.log)
     if stop.stopped:
         raise Interrupted
     if use_cache is not None:
@@ -179,10 +183,11 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     if "data_collator" in known and PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
         options["data_collator"] = _collator(spec, model, options["processing_class"])
     causal = spec.trainer in TRAINERS and isinstance(options.get("data_collator"), CausalCollator)
-    mixins = (MaskedLoss,) if spec.masking is not None else (SupervisedLoss,) if causal else ()
+    mixins: tuple[type, ...] = (MaskedLoss,) if spec.masking is not None else (SupervisedLoss,) if causal else ()
     tokens = pretokenized.MIXINS.get(spec.trainer, ())
     if spec.trainer in grouped.TRAINERS:
         mixins = (grouped.Grouped,)
+        model.generation_config.eos_token_id = stop_tokens(options["processing_class"], model)
     if "reward_weights" in known:
         options["reward_weights"] = [reward.weight for reward in spec.rewards]
     if not isinstance(spec.adapter, Full):
@@ -204,6 +209,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
         trainer.take_over()
     trainer.muon = spec.optimizer
     trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
+    trainer.peak, trainer.causal = peak_of(spec.accelerator), spec.head != "masked"
     return trainer
 
 
@@ -213,7 +219,8 @@ def _begin_adapter(spec: Train, adapter: LoRA | DoRA, trainer: Any, place: Place
     if spec.quantization.kind != "none":
         quantized.restore_adapter(trainer.model, spec)
     if adapters.takes_from_weights(adapter) and trainer.args.should_save:
-        adapters.save_beginning(trainer.model, place.work / BEGINNING)
+        policy = trainer.model.policy if isinstance(trainer.model, PolicyWithValue) else trainer.model
+        adapters.save_beginning(policy, place.work / BEGINNING)
 
 
 def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator | masked.MaskedCollator:
