@@ -17,7 +17,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from llmrecipe import tether, trust
-from llmrecipe.plan import PACKAGES, Job, Outcome, Record
+from llmrecipe.plan import Job, Outcome, Record, packages
 from llmrecipe.stages import reach
 from llmrecipe.stages.outcome import outcome_file, write_outcome
 from llmrecipe.stages.place import Interrupted, Place, StageError
@@ -128,7 +128,7 @@ def _complete(job: Job, place: Place, metrics: dict[str, float], seconds: float)
         inputs={name: Path(os.path.relpath(folder, output.parent)).as_posix() for name, folder in place.inputs.items()},
         metrics=metrics,
         seconds=seconds,
-        packages={name: _version(name) for name in ("llmrecipe", *PACKAGES[job.spec.kind])},
+        packages={name: _version(name) for name in ("llmrecipe", *packages(job.spec))},
     )
     text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (place.output / "stage.json").write_text(text + "\n", encoding="utf-8")
