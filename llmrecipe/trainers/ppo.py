@@ -37,6 +37,7 @@ class PPOTrainer(Saving, Trainer):  # type: ignore[misc]
 
     _tag_names = ("ppo",)
     loss_is_scaled_for_ga = True
+    control: Any
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class PPOTrainer(Saving, Trainer):  # type: ignore[misc]
         """One item for each micro-batch of one pass over the prompts. It only counts: see `get_batch_samples`."""
         rollouts = -(-len(self.train_dataset) // self.args.rollout_size)
         steps = rollouts * self.args.steps_per_rollout * self.args.gradient_accumulation_steps
-        return DataLoader(range(steps), batch_size=1)  # type: ignore[arg-type]
+        return DataLoader(range(steps), batch_size=1)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -199,11 +200,11 @@ def _logits(model: Any, inputs: dict[str, torch.Tensor], completion_length: int)
 
 def _positions(model: Any, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
     """Positions that begin with the first token of each prompt, as generation counts them."""
-    if not _takes_positions(type(base_of(model))):
+    if not _takes_positions(type(base_of(model)).forward):
         return {}
     return {"position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0)}
 
 
 @cache
-def _takes_positions(kind: type) -> bool:
-    return "position_ids" in inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+def _takes_positions(forward: Callable[..., Any]) -> bool:
+    return "position_ids" in inspect.signature(forward).parameters

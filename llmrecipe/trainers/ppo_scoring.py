@@ -45,8 +45,9 @@ class Scorer:
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for prompt, text in zip(prompts, texts, strict=True)
         ]
+        given = {"prompts": prompts, "completions": answers, "completion_ids": list(completions), **columns}
         by_function = [
-            _checked(name, function(prompts, answers, list(completions), **columns), len(rows))
+            _checked(name, function(**given), len(rows))
             for name, function in zip(self.names, self.functions, strict=True)
         ]
         return [list(row) for row in zip(*by_function, strict=True)]
