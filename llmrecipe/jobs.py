@@ -9,7 +9,7 @@ import yaml
 
 from llmrecipe import launch
 from llmrecipe.launch import Start
-from llmrecipe.plan import Job, Stage
+from llmrecipe.plan import Job, Stage, Train
 from llmrecipe.store import RunError, Store, write
 
 
@@ -53,7 +53,7 @@ class Jobs:
             RunError: it takes several machines, or accelerate is not installed.
         """
         path = self.write(stage)
-        if stage.launcher == "process":
+        if not isinstance(stage.spec, Train):
             return launch.process(path, launch.alone(os.environ, 1))
         if stage.resources.nodes > 1:
             raise RunError(
@@ -61,5 +61,5 @@ class Jobs:
                 "start `llmrecipe run` with `torchrun` on each of them, or set `hardware.num_nodes: 1`",
             )
         config = path.with_name("accelerate.yaml")
-        write(config, yaml.safe_dump(launch.accelerate_config(stage.resources), sort_keys=False))
+        write(config, yaml.safe_dump(launch.accelerate_config(stage.resources, stage.spec.distributed), sort_keys=False))
         return launch.accelerate(path, config, launch.alone(os.environ, stage.resources.processes))

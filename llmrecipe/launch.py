@@ -9,12 +9,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from llmrecipe import tether
+from llmrecipe import accelerating, tether
 from llmrecipe.plan import Resources
 from llmrecipe.store import RunError
+from llmrecipe.strategies import Distributed
 
 LAUNCHER_VARIABLES = (
-    "ACCELERATE_",
+    *accelerating.PREFIXES,
     "GROUP_",
     "LOCAL_RANK",
     "LOCAL_WORLD_SIZE",
@@ -27,19 +28,18 @@ LAUNCHER_VARIABLES = (
 """Prefixes of the variables by which a launcher tells a process that it is one of several."""
 
 
-def accelerate_config(resources: Resources) -> dict[str, JsonValue]:
+def accelerate_config(resources: Resources, strategy: Distributed) -> dict[str, JsonValue]:
     """The configuration file of `accelerate launch` for a training stage.
 
-    Several processes on processors are `MULTI_GPU` with `use_cpu`: with `MULTI_CPU` accelerate starts a single one.
     Port 0 lets it find a free one. On several nodes the rank and the address of the first are options of each launch.
+    The precision is no part of it: the trainer says that.
     """
-    total = resources.nodes * resources.processes
     return {
         "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "MULTI_GPU" if total > 1 else "NO",
+        **accelerating.configuration(strategy, resources.nodes, resources.processes),
         "use_cpu": resources.accelerators == 0,
         "num_machines": resources.nodes,
-        "num_processes": total,
+        "num_processes": resources.nodes * resources.processes,
         "machine_rank": 0,
         "main_process_port": 0 if resources.nodes == 1 else 29500,
         "mixed_precision": "no",

@@ -37,8 +37,8 @@ class FSDP(Section):
     """Keep shares in host memory, and step there."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass, layer by layer; instead of `training.gradient_checkpointing`."""
-    cpu_ram_efficient_loading: bool = True
-    """Only the first process of all reads the weights; the others get their shares from it."""
+    cpu_ram_efficient_loading: bool = False
+    """Only one process of each node reads the weights; the others get their shares from the first."""
     state_dict_type: Literal["sharded", "full"] = "sharded"
     """Checkpoints: each process writes its share, or the first one writes all. The trained model is always written
     whole."""

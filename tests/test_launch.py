@@ -11,6 +11,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from llmrecipe import launch
 from llmrecipe.plan import Resources
 from llmrecipe.store import RunError
+from llmrecipe.strategies import DDP, Distributed
 
 CPU = Resources()
 CPU_2 = Resources(processes=2)
@@ -18,10 +19,10 @@ GPU_8 = Resources(accelerators=8, processes=8, accelerator="h100-80gb")
 GPU_2X8 = Resources(nodes=2, accelerators=8, processes=8, accelerator="h100-80gb")
 
 
-def understood(tmp_path, resources: Resources) -> Namespace:
+def understood(tmp_path, resources: Resources, strategy: Distributed) -> Namespace:
     """What `accelerate launch` makes of the configuration."""
     file = tmp_path / "accelerate.yaml"
-    file.write_text(yaml.safe_dump(launch.accelerate_config(resources)))
+    file.write_text(yaml.safe_dump(launch.accelerate_config(resources, strategy)))
     load_config_from_file(str(file))  # refuses unknown keys
     arguments = launch_command_parser().parse_args(["--config_file", str(file), "script.py"])
     return _validate_launch_command(arguments)[0]
@@ -32,7 +33,7 @@ def understood(tmp_path, resources: Resources) -> Namespace:
     [(CPU, False, True, 1, 1), (CPU_2, True, True, 2, 1), (GPU_8, True, False, 8, 1), (GPU_2X8, True, False, 16, 2)],
 )
 def test_accelerate_starts_as_many_processes_as_the_plan_says(tmp_path, resources, multi, cpu, processes, machines):
-    found = understood(tmp_path, resources)
+    found = understood(tmp_path, resources, DDP(kind="ddp"))
     assert (found.multi_gpu, found.use_cpu, found.num_processes) == (multi, cpu, processes)
     assert found.num_machines == machines
     assert not found.use_fsdp
@@ -43,6 +44,7 @@ def test_a_stage_of_its_own_does_not_see_the_launcher_around_us():
     around = {
         "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "ROLE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none", "ACCELERATE_USE_FSDP": "1",
+        "FSDP_VERSION": "2", "PARALLELISM_CONFIG_DP_SHARD_SIZE": "2",
         "OMP_NUM_THREADS": "1", "PATH": "/bin",
     }  # fmt: skip
     kept = launch.alone(around, 1)

@@ -17,6 +17,7 @@ from goldens import CLUSTER, PIPELINE, SCRATCH
 from llmrecipe.launch import accelerate_config
 from llmrecipe.plan import Job, Resources
 from llmrecipe.store import Store
+from llmrecipe.strategies import DDP
 from llmrecipe.targets import TARGETS
 
 
@@ -251,4 +252,4 @@ def test_a_job_is_a_stage_with_folders_from_the_recipes_folder():
 
 def test_the_launcher_is_configured_as_the_runner_does_it():
     files = goldens.compiled(PIPELINE, "local")
-    assert yaml.safe_load(files["accelerate/rhymes-train.yaml"]) == accelerate_config(Resources(processes=2))
+    assert yaml.safe_load(files["accelerate/rhymes-train.yaml"]) == accelerate_config(Resources(processes=2), DDP(kind="ddp"))

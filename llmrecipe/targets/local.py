@@ -4,7 +4,7 @@ import json
 import shlex
 
 from llmrecipe.launch import accelerate_config
-from llmrecipe.plan import Job, Plan, Service, Stage
+from llmrecipe.plan import Job, Plan, Service, Stage, Train
 from llmrecipe.store import VERSION
 from llmrecipe.targets.base import Files, TargetError
 from llmrecipe.targets.yaml_text import yaml_text
@@ -131,9 +131,9 @@ def job_files(plan: Plan) -> Files:
         job = _job(stage, addresses)
         files[_job_path(number, stage)] = json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     for stage in plan.stages:
-        if stage.launcher == "accelerate":
+        if isinstance(stage.spec, Train):
             comment = f"How `accelerate launch` starts {stage.name}."
-            files[_config_path(stage)] = yaml_text([accelerate_config(stage.resources)], comment)
+            files[_config_path(stage)] = yaml_text([accelerate_config(stage.resources, stage.spec.distributed)], comment)
     return files
 
 

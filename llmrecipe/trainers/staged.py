@@ -10,9 +10,11 @@ import torch
 
 from llmrecipe.stages import checkpoints
 from llmrecipe.stages.place import StageError
+from llmrecipe.trainers import sharded
 from llmrecipe.trainers.callbacks import DIVERGED
 from llmrecipe.trainers.loraplus import split_groups
 from llmrecipe.trainers.muon import MuonWithAdamW
+from llmrecipe.trainers.telemetry import Telemetry
 from llmrecipe.vocabulary import Muon
 
 
@@ -35,6 +37,8 @@ class Staged:
     save_total_limit: int = 1
     """Complete checkpoints kept. The trainer's own rotation would count one that is not complete yet."""
 
+    measured_seconds: float = 0.0
+    """Time of training that the line which is being logged is about."""
     _counted: torch.Tensor | int = 0
     """Tokens since the last log on this process; a tensor on the device, so that counting does not wait for it."""
     _seconds: float = 0.0
@@ -77,6 +81,7 @@ class Staged:
             self.state.num_input_tokens_seen += tokens
             with self._untimed():
                 logs["tokens_per_second"] = tokens / self._seconds
+            self.measured_seconds = self._seconds
             self._counted, self._seconds = 0, 0.0
         super().log(logs, *args, **kwargs)  # type: ignore[misc]
 
@@ -98,7 +103,7 @@ class Staged:
 
     def _check_weights(self, step: int) -> None:
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad and not torch.isfinite(parameter).all():
+            if parameter.requires_grad and not torch.isfinite(sharded.here(parameter)).all():
                 raise StageError(
                     f"the weight `{name}` is no finite number after step {step}: training has diverged", DIVERGED
                 )
@@ -118,4 +123,4 @@ class Staged:
 
 def staged(trainer: type, *mixins: type) -> Callable[..., Any]:
     """The trainer with what `Staged` and further mixins add; its name stays."""
-    return type(trainer.__name__, (Staged, *mixins, trainer), {})
+    return type(trainer.__name__, (Staged, Telemetry, *mixins, trainer), {})

@@ -1,0 +1,205 @@
+"""The strategy of a training stage: Accelerate is told the one of the plan, and what it has made of it is checked."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
+from transformers import TrainerCallback
+
+from llmrecipe import accelerating
+from llmrecipe.accelerating import LauncherError
+from llmrecipe.plan import Train
+from llmrecipe.stages.place import Place, StageError
+from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single
+
+LITERALS = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "gradient_accumulation_steps",
+    "ACCELERATE_GRADIENT_CLIPPING": "max_grad_norm",
+}
+"""What a launcher may say of training with DeepSpeed -> what the plan calls it."""
+CHANGE = "change one of the two: `distributed` in the recipe, or the configuration of the launcher"
+
+
+def declare(spec: Train, place: Place) -> None:
+    """Set the variables by which Accelerate learns the strategy. Call it before the configuration of the trainer is made.
+
+    Raises:
+        StageError: a launcher around this process says something else, or DeepSpeed is not installed.
+    """
+    per_node = int(os.environ.get("LOCAL_WORLD_SIZE", str(place.world_size)))
+    wanted = accelerating.variables(spec.distributed, place.world_size // per_node, per_node)
+    _check_launcher(spec, wanted)
+    if isinstance(spec.distributed, DeepSpeed):
+        if find_spec("deepspeed") is None:
+            raise StageError("the package `deepspeed` is not installed", "pip install 'llmrecipe[deepspeed]'")
+        # DeepSpeed builds its operators with the `ninja` of this environment, which need not be activated.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ.update(wanted)
+
+
+def _check_launcher(spec: Train, wanted: Mapping[str, str]) -> None:
+    try:
+        found = accelerating.declared(os.environ)
+    except LauncherError as error:
+        raise StageError(error.message, error.help) from None
+    if found is not None:
+        field = accelerating.difference(spec.distributed, found)
+        if field is not None and field != "nvme_path":
+            ours, theirs = (_said(strategy, field) for strategy in (spec.distributed, found))
+            raise StageError(f"the plan says `{field}: {ours}`, and the launcher says `{field}: {theirs}`", CHANGE)
+    for name, value in wanted.items():
+        there = os.environ.get(name)
+        if there is None or there.lower() == value.lower() or name.startswith("ACCELERATE_DEEPSPEED_ZERO3_"):
+            continue
+        if name in LITERALS and (there == "auto" or float(there) == spec.arguments[LITERALS[name]]):
+            continue
+        ours = f"{LITERALS[name]}: {spec.arguments[LITERALS[name]]}" if name in LITERALS else f"{name}={value}"
+        raise StageError(f"the plan says `{ours}`, and the launcher says `{name}={there}`", CHANGE)
+    _check_precision(spec)
+
+
+def _check_precision(spec: Train) -> None:
+    theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    ours = next((name for name in ("bf16", "fp16") if spec.arguments.get(name)), "no")
+    if theirs not in ("no", ours):
+        names = {"bf16": "bfloat16", "fp16": "float16", "no": "float32"}
+        raise StageError(
+            f"the plan trains in {names[ours]}, and the launcher says `mixed_precision: {theirs}`",
+            "write `training.precision` in the recipe, or `mixed_precision: 'no'` in the launcher's configuration",
+        )
+
+
+def _said(strategy: Distributed, field: str) -> object:
+    return getattr(strategy, field)
+
+
+def on_processor(strategy: Distributed) -> bool:
+    """Whether the trainer is to be told that it works on processors. FSDP is not told, so that it does not give way."""
+    return not isinstance(strategy, FSDP) and not torch.accelerator.is_available()
+
+
+def check_processes(spec: Train) -> None:
+    """See what Accelerate has made of the processes. Call it as soon as the configuration of the trainer is made.
+
+    Raises:
+        StageError: FSDP without accelerators, which Accelerate turns into one process each, or another number.
+    """
+    state = PartialState()
+    if isinstance(spec.distributed, FSDP) and state.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
+        raise StageError(
+            "`fsdp` takes accelerators, and there is none: on processors Accelerate gives each process the whole model",
+            "use `distributed: {kind: ddp}` or `{kind: deepspeed}` here",
+        )
+    if state.num_processes != spec.world_size:
+        raise StageError(
+            f"Accelerate has joined {state.num_processes} processes, and the plan is for {spec.world_size}",
+            "start them with `llmrecipe run`, `accelerate launch` or `torchrun`",
+        )
+
+
+class InForce(TrainerCallback):  # type: ignore[misc]
+    """Sees, when training begins, that the strategy in force is the one of the plan."""
+
+    def __init__(self, spec: Train) -> None:
+        self.spec = spec
+        self.trainer: Any = None
+        """Set when it is made."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Compare what was declared with what Accelerate has made.
+
+        Raises:
+            StageError: they differ.
+        """
+        accelerator = self.trainer.accelerator
+        problem = _processes(accelerator, self.spec) or _made(self.trainer, accelerator, self.spec.distributed)
+        if problem is not None:
+            raise StageError(
+                f"the plan says `{self.spec.distributed.kind}`, and Accelerate has made something else: {problem}",
+                "report this with the versions of accelerate and transformers; `ddp` is the simplest strategy",
+            )
+
+
+def _processes(accelerator: Any, spec: Train) -> str | None:
+    if accelerator.num_processes != spec.world_size:
+        return f"{accelerator.num_processes} processes instead of {spec.world_size}"
+    return None
+
+
+def _made(trainer: Any, accelerator: Any, strategy: Distributed) -> str | None:
+    """What is not as the strategy says; None when all is."""
+    kind, wrapped = accelerator.distributed_type, type(trainer.model_wrapped).__name__
+    match strategy:
+        case Single():
+            return None if kind == DistributedType.NO else f"its type is {kind.value}"
+        case DDP():
+            if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+                return f"its type is {kind.value}"
+            alone = accelerator.num_processes == 1
+            return None if alone or wrapped == "DistributedDataParallel" else f"the model is a {wrapped}"
+        case FSDP():
+            return _fsdp(trainer, accelerator, strategy)
+        case DeepSpeed():
+            return _deepspeed(accelerator, wrapped, strategy)
+
+
+def _fsdp(trainer: Any, accelerator: Any, strategy: FSDP) -> str | None:
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return f"its type is {accelerator.distributed_type.value}"
+    plugin = accelerator.state.fsdp_plugin
+    found = {
+        "fsdp_version": (plugin.fsdp_version, 2),
+        "reshard_after_forward": (plugin.reshard_after_forward, strategy.sharding != "grad"),
+        "cpu_offload": (isinstance(plugin.cpu_offload, CPUOffloadPolicy), strategy.cpu_offload),
+        "activation_checkpointing": (plugin.activation_checkpointing, strategy.activation_checkpointing),
+        "cpu_ram_efficient_loading": (plugin.cpu_ram_efficient_loading, strategy.cpu_ram_efficient_loading),
+    }
+    for name, (there, wanted) in found.items():
+        if there != wanted:
+            return f"`{name}` is {there}"
+    if not isinstance(trainer.model_wrapped, FSDPModule):
+        return f"the model is a {type(trainer.model_wrapped).__name__}"
+    modules = [module for module in trainer.model_wrapped.modules() if isinstance(module, FSDPModule)]
+    if len(modules) < 2:
+        return "no layer is sharded by itself"
+    mesh = next(p for p in trainer.model_wrapped.parameters() if hasattr(p, "device_mesh")).device_mesh
+    if (mesh.ndim == 2) != (strategy.sharding == "hybrid"):
+        return f"weights are spread over a mesh of {tuple(mesh.shape)}"
+    return None
+
+
+def _deepspeed(accelerator: Any, wrapped: str, strategy: DeepSpeed) -> str | None:
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return f"its type is {accelerator.distributed_type.value}"
+    if wrapped != "DeepSpeedEngine":
+        return f"the model is a {wrapped}"
+    config = accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+    found = {
+        "stage": (config["stage"], strategy.zero_stage),
+        "offload_optimizer": (config["offload_optimizer"]["device"], strategy.offload_optimizer),
+        "offload_param": (config["offload_param"]["device"], strategy.offload_parameters),
+    }
+    return next((f"`{name}` is {there}" for name, (there, wanted) in found.items() if there != wanted), None)
+
+
+@contextmanager
+def whole(trainer: Any) -> Iterator[None]:
+    """Let the trainer write all weights of the model into one folder, whatever its checkpoints hold."""
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        yield
+        return
+    before = plugin.state_dict_type
+    plugin.set_state_dict_type("FULL_STATE_DICT")
+    try:
+        yield
+    finally:
+        plugin.set_state_dict_type(before)
