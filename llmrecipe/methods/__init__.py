@@ -12,13 +12,15 @@ from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.kto import KTO
 from llmrecipe.methods.mlm import MLM
 from llmrecipe.methods.orpo import ORPO
+from llmrecipe.methods.ppo import PPO
 from llmrecipe.methods.pretrain import Pretrain
 from llmrecipe.methods.reward import Reward
 from llmrecipe.methods.rloo import RLOO
 from llmrecipe.methods.sft import SFT
 
 Method = Annotated[
-    Pretrain | MLM | SFT | Reward | DPO | KTO | ORPO | CPO | Distillation | GRPO | RLOO, Field(discriminator="kind")
+    Pretrain | MLM | SFT | Reward | DPO | KTO | ORPO | CPO | Distillation | GRPO | RLOO | PPO,
+    Field(discriminator="kind"),
 ]
 
 METHODS: tuple[type[BaseMethod], ...] = (
@@ -33,6 +35,7 @@ METHODS: tuple[type[BaseMethod], ...] = (
     Distillation,
     GRPO,
     RLOO,
+    PPO,
 )
 
 __all__ = ["METHODS", "BaseMethod", "Method"]
