@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
         "chats.jsonl": '{"messages": []}\n',
         "sharegpt.jsonl": '{"conversations": []}\n',
         "pairs.jsonl": '{"prompt": "", "chosen": "", "rejected": ""}\n',
+        "answers.jsonl": '{"prompt": "", "completion": "", "label": true}\n',
         "problems.jsonl": '{"prompt": "", "reference": ""}\n',
         "rewards.py": "def score(prompts, completions, **columns): ...\n",
         "questions.jsonl": '{"prompt": "", "completion": ""}\n',

@@ -16,6 +16,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     method,
     model,
     online,
+    preferences,
     reproducibility,
     serving,
     sweep,

@@ -7,7 +7,7 @@ from llmrecipe.lint import online
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import evaluation_sources, row_kind
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, Rewards, Suite
+from llmrecipe.recipe.evaluation import Generation, MaskedAccuracy, Perplexity, Rewards, Suite
 from llmrecipe.vocabulary import ROW_KIND, Gate
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -151,7 +151,7 @@ def perplexity_of_preferences(case: Case) -> Iterator[Finding]:
         - {kind: generation, sources: [{kind: files, paths: [questions.jsonl], format: prompt_completion}]}
     ```
     """
-    if case.recipe.method is None or row_kind(case.recipe) != "preference":
+    if case.recipe.method is None or row_kind(case.recipe) not in ("preference", "unpaired_preference"):
         return
     for i, suite in enumerate(_suites(case.recipe)):
         if isinstance(suite, Perplexity):
@@ -189,7 +189,7 @@ def references_that_cannot_be_compared(case: Case) -> Iterator[Finding]:
     """
     for at, source in evaluation_sources(case.recipe):
         suite = _suites(case.recipe)[int(at.split(".")[2])]
-        if not isinstance(suite, Rewards) and ROW_KIND[source.format] not in ("messages", "prompt_completion"):
+        if isinstance(suite, Generation) and ROW_KIND[source.format] not in ("messages", "prompt_completion"):
             help_ = "use `prompt_completion`, `messages`, `conversations` or `instruction`"
             yield Finding(f"{at}.format", f"rows of `{source.format}` have no question and reference", help_)
 

@@ -8,6 +8,9 @@ from llmrecipe.methods.dpo import DPO
 from llmrecipe.methods.sft import SFT
 from llmrecipe.recipe.model import FromScratch
 
+PREFERENCES = ("preference", "unpaired_preference")
+"""What tokenization makes of rows that say which answer is better."""
+
 
 @rule("LR301")
 def method_without_data(case: Case) -> Iterator[Finding]:
@@ -72,7 +75,7 @@ def preferences_over_random_weights(case: Case) -> Iterator[Finding]:
     ```
     """
     method = case.recipe.method
-    if method is not None and method.objective == "preference" and isinstance(case.recipe.model.base, FromScratch):
+    if method is not None and method.objective in PREFERENCES and isinstance(case.recipe.model.base, FromScratch):
         help_ = "train it first, with `pretrain` and `sft`, and start from `{recipe: NAME}`"
         yield Finding("model.base", f"`{method.kind}` over random weights", help_)
 
@@ -108,7 +111,7 @@ def packed_preferences(case: Case) -> Iterator[Finding]:
     ```
     """
     method, data = case.recipe.method, case.recipe.data
-    if method is None or data is None or method.objective != "preference":
+    if method is None or data is None or method.objective not in PREFERENCES:
         return
     if data.packing not in (None, "none"):
         yield Finding("data.packing", f"`{method.kind}` does not learn from packed rows", "leave out `packing`")
