@@ -64,18 +64,18 @@ class EqualRewards(Section):
 class ClippedCompletions(Section):
     """Answers are cut off at their greatest length before they end."""
 
-    action: Action = "warn"
+    action: Action = "stop"
     """What happens then."""
     above: Fraction = 0.5
     """Share of answers that are cut off."""
-    logs: PositiveInt = 5
+    logs: PositiveInt = 20
     """Lines of the log in a row."""
 
 
 class Divergence(Section):
     """The policy runs away from its reference."""
 
-    action: Action = "stop"
+    action: Action = "warn"
     """What happens then."""
     times: Annotated[float, Field(gt=1)] = 10.0
     """KL divergence as a multiple of its median so far."""
@@ -100,7 +100,7 @@ class Overfitting(Section):
     action: Action = "warn"
     """What happens then."""
     evaluations: PositiveInt = 3
-    """Validations in a row in which the gap has grown and the validation has become worse."""
+    """Validations in a row in which the gap has grown."""
 
 
 class DeviceMemory(Section):

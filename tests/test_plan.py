@@ -107,7 +107,10 @@ def test_only_paths_sizes_and_labels_are_placement():
         for name, field in kind.model_fields.items()
         if PLACEMENT in field.metadata
     }
-    assert marked == {"PinnedFile.path", "PinnedFile.size", "LocalModel.path", "DataSource.label"}
+    assert marked == {
+        "PinnedFile.path", "PinnedFile.size", "LocalModel.path", "DataSource.label",
+        "Train.watchdog", "Train.tracking", "Train.accelerator",
+    }  # fmt: skip
 
 
 def test_a_plan_read_equals_the_plan_printed():

@@ -19,6 +19,7 @@ from llmrecipe.plan import HubModel, InputModel, NewModel, Train
 from llmrecipe.stages import adapters, loading, train
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.trainers.callbacks import TrainingLog
+from llmrecipe.trainers.telemetry import CLOCKED
 from llmrecipe.vocabulary import DoRA, LoRA, Muon
 
 ROWS = {"packed": small.packed_rows, "padded": small.padded_rows, "preference": small.preference_rows}
@@ -47,7 +48,7 @@ def weights(place: Place) -> dict[str, torch.Tensor]:
 
 def lines(place: Place) -> list[dict[str, Any]]:
     """The log without what depends on the clock."""
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in small.log(place)]
+    return [{k: v for k, v in line.items() if k not in CLOCKED} for line in small.log(place)]
 
 
 def events(place: Place) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 """`tracking`: where training reports, beside its own log."""
 
-from llmrecipe.watching import MLflow, Prometheus, TensorBoard, Tracker, Trackio, Tracking, WandB
+from llmrecipe.watching import MLflow, Prometheus, TensorBoard, Tracker, Tracking, Trackio, WandB
 
-__all__ = ["MLflow", "Prometheus", "TensorBoard", "Tracker", "Trackio", "Tracking", "WandB"]
+__all__ = ["MLflow", "Prometheus", "TensorBoard", "Tracker", "Tracking", "Trackio", "WandB"]

@@ -19,6 +19,8 @@ UNLOGGED = (
 )  # fmt: skip
 """What trainers log about themselves: totals of one process, which a resumed run would tell differently."""
 SECONDS_BETWEEN_EVENTS = 0.5
+WATCHED = ("loss", "grad_norm", "eval_loss", "entropy", "eval_entropy", "kl", "objective/kl", "objective/entropy")
+"""What of a log must be finite."""
 DIVERGED = (
     "lower `training.learning_rate`, lengthen the warm-up or set `training.precision: float32`; nothing was saved "
     "after the last good checkpoint"
@@ -81,6 +83,15 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]
         self.last_event = time.monotonic()
         self.place.event(event="progress", done=state.global_step, total=state.max_steps, unit="steps", **shown)
 
+    def warn(self, state: Any, rule: str, message: str, help_: str) -> None:
+        """Say something in the log, the history of the trainer, which a resumed run goes on with, and the events."""
+        line = {"epoch": state.epoch or 0.0, "step": state.global_step, "warning": rule, "message": message}
+        state.log_history.append(line | {"help": help_})
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_entry(state.log_history[-1])) + "\n")
+        self.place.event(event="warning", rule=rule, message=message, help=help_, done=state.global_step)
+
 
 def _entry(history: dict[str, Any]) -> dict[str, Any]:
     """One line of the log: step and epoch first. Empty for what is no measurement of training."""
@@ -90,9 +101,10 @@ def _entry(history: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_finite(entry: dict[str, Any], half: bool) -> None:
-    watched = ["loss", "eval_loss"] if half else ["loss", "eval_loss", "grad_norm"]  # fp16 skips steps that overflow
-    for name in watched:
+    for name in WATCHED:
         value = entry.get(name, 0.0)
+        if name == "grad_norm" and half:  # fp16 skips steps that overflow.
+            continue
         if not math.isfinite(value):
             raise StageError(
                 f"`{name}` became {value} at step {entry['step']}: training has diverged",
