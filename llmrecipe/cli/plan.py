@@ -7,7 +7,8 @@ import sys
 from rich.console import Console
 from rich.table import Column, Table
 
-from llmrecipe.cli import front, planning
+from llmrecipe import trust
+from llmrecipe.cli import code, front, planning
 from llmrecipe.cli.exported import refused
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan, Stage, Train
@@ -54,6 +55,9 @@ def _print(plan: Plan, store: Store, pinned: bool) -> None:
         for value in plan.derived:
             rows.add_row(f"{value.recipe}: {value.field}", json.dumps(value.value), f"({value.because})")
         console.print(rows)
+    trusted = trust.trusted()
+    for function in code.functions(plan):
+        console.print(f"\nruns code: {code.told(function, trusted)}", markup=False)
     for name in plan.unpinned:
         console.print(f"\nnot pinned: {name}; `llmrecipe lock` pins it", markup=False)
     if not pinned:

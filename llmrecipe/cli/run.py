@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmrecipe import launch, ranks
-from llmrecipe.cli import front, planning
+from llmrecipe.cli import code, front, planning
 from llmrecipe.folder import RunFolder
 from llmrecipe.lock import lock_file
 from llmrecipe.plan import Plan
@@ -21,6 +21,9 @@ from llmrecipe.run import run as run_plan
 from llmrecipe.store import RunError, Store
 from llmrecipe.summary import StageSummary, Summary
 
+_STARTED_ALONE = """\
+`accelerate launch` has started one process, as it does on processors unless `--multi_gpu` is given, too; \
+training spreads as the recipe says: `distributed` and `hardware.num_accelerators`"""
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
 
 
@@ -29,14 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     front.add_recipe(parser)
     planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
-    parser.add_argument("--allow-code", action="store_true", help="let Python code run that comes with a model")
+    parser.add_argument("--allow-code", action="store_true", help="let Python code run that comes with a model or that the recipe points to")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a recipe: 0 complete, 1 failed, 130 interrupted."""
     try:
-        ranks.check_launcher(os.environ)
+        if launch.started_alone(os.environ):
+            print(_STARTED_ALONE, file=sys.stderr)
         if not launch.is_rank(os.environ):
             return _run(arguments, None)
         board = ranks.connect(os.environ)
@@ -62,9 +66,10 @@ def _lead(arguments: argparse.Namespace, leader: ranks.Leader) -> int:
 
 
 def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
-    found = planning.understand(arguments, None if leader is None else leader.world_size)
+    found = planning.understand(arguments, launch.around(os.environ))
     if found.warnings:
         front.show(found.warnings, arguments.overrides)
+    code.check(found.plan, arguments.allow_code)
     if not lock_file(found.file).exists():
         print("no lock: what is not pinned may change; `llmrecipe lock` pins it", file=sys.stderr)
     store = Store(planning.store_root(arguments, found.root))
