@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
+from llmrecipe.optimization import OwnOptimizer
 from llmrecipe.schema import PLACEMENT, Name, PositiveInt, SecretName, Section
 from llmrecipe.strategies import Distributed, Single
 from llmrecipe.vocabulary import (
@@ -26,7 +27,6 @@ from llmrecipe.vocabulary import (
     JSONSchema,
     Length,
     Masking,
-    Muon,
     NumericAnswer,
     Objective,
     PrepareStep,
@@ -237,7 +237,7 @@ class Train(Section):
     rewards: list[Reward] = []
     """What answers are scored with, by methods that generate them."""
     distributed: Distributed = Single(kind="single")
-    optimizer: Muon | None
+    optimizer: OwnOptimizer | None
     """An optimizer that `arguments` cannot name."""
     packed: bool
     world_size: PositiveInt

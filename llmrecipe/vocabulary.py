@@ -131,7 +131,7 @@ class Architecture(Section):
     family: Literal[
         "qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3", "falcon", "gpt2", "bert", "modernbert"
     ]
-    """The Transformers `model_type`. `bert` and `modernbert` are encoders, for the method `mlm`; the others decoders."""
+    """The Transformers `model_type`. `bert` and `modernbert` are encoders, for the method `mlm`."""
     hidden_size: PositiveInt
     """Width of the residual stream."""
     num_hidden_layers: PositiveInt
@@ -269,7 +269,7 @@ class NF4(Section):
 
 Quantization = Annotated[Unquantized | Int8 | NF4, Field(discriminator="kind")]
 
-Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+Attention = Literal["sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3"]
 
 
 # -- rewards --
@@ -355,104 +355,6 @@ RewardFunction = Annotated[
     ExactMatch | NumericAnswer | RegularExpression | JSONSchema | Length | PythonFunction,
     Field(discriminator="kind"),
 ]
-
-
-# -- optimization --
-
-
-class AdamW(Section):
-    """Adam with decoupled weight decay. Source: https://arxiv.org/abs/1711.05101"""
-
-    kind: Literal["adamw"]
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Decay of the mean of the gradients."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the mean of their squares."""
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the denominator of every update."""
-
-
-class Muon(Section):
-    """Orthogonalised momentum for hidden matrices, AdamW for embeddings, head, norms and biases.
-
-    Source: https://kellerjordan.github.io/posts/muon/
-    """
-
-    kind: Literal["muon"]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Decay of the mean of the gradients of hidden matrices."""
-    nesterov: bool = True
-    """Look one step ahead with the momentum."""
-    ns_steps: Annotated[int, Field(ge=1, le=20)] = 5
-    """Newton-Schulz iterations."""
-    adjust_lr_fn: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
-    """How the step is scaled to the shape of a matrix; `match_rms_adamw` lets both parts share a learning rate.
-
-    Source: https://arxiv.org/abs/2502.16982
-    """
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """First-moment decay of the AdamW part."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Second-moment decay of the AdamW part."""
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the denominators of both parts."""
-
-
-class Adafactor(Section):
-    """Factored second moments, little memory. Source: https://arxiv.org/abs/1804.04235"""
-
-    kind: Literal["adafactor"]
-
-
-class SGD(Section):
-    """Plain stochastic gradient descent."""
-
-    kind: Literal["sgd"]
-
-
-Optimizer = Annotated[AdamW | Muon | Adafactor | SGD, Field(discriminator="kind")]
-
-
-class _Schedule(Section):
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    """Optimizer steps over which the learning rate rises linearly from zero."""
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """The same as a share of all steps; write one of the two."""
-
-
-class Constant(_Schedule):
-    """The same learning rate after warm-up."""
-
-    kind: Literal["constant"]
-
-
-class Linear(_Schedule):
-    """A straight line to zero."""
-
-    kind: Literal["linear"]
-
-
-class Cosine(_Schedule):
-    """Half a cosine to `min_lr_ratio` of the peak."""
-
-    kind: Literal["cosine"]
-    min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Where the curve ends, as a share of `learning_rate`."""
-
-
-class WarmupStableDecay(_Schedule):
-    """Warm-up, a plateau, and a short decay. Source: https://arxiv.org/abs/2404.06395"""
-
-    kind: Literal["warmup_stable_decay"]
-    decay_steps: PositiveInt
-    """Optimizer steps of the decay, at the end."""
-    decay_type: Literal["linear", "cosine", "1-sqrt"] = "1-sqrt"
-    """Shape of the decay."""
-    min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Where the decay ends, as a share of `learning_rate`."""
-
-
-Schedule = Annotated[Constant | Linear | Cosine | WarmupStableDecay, Field(discriminator="kind")]
 
 
 # -- tokenizers --

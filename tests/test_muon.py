@@ -8,7 +8,7 @@ import small
 import torch
 
 from llmrecipe.trainers.muon import MuonWithAdamW
-from llmrecipe.vocabulary import Muon
+from llmrecipe.optimization import Muon
 
 OPTIONS = Muon(kind="muon")
 

@@ -20,7 +20,8 @@ from llmrecipe.stages import adapters, loading, train
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.trainers.telemetry import CLOCKED
-from llmrecipe.vocabulary import DoRA, LoRA, Muon
+from llmrecipe.optimization import Muon
+from llmrecipe.vocabulary import DoRA, LoRA
 
 ROWS = {"packed": small.packed_rows, "padded": small.padded_rows, "preference": small.preference_rows}
 LORA = LoRA(kind="lora", r=4, lora_alpha=8, lora_dropout=0.2)

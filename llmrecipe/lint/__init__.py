@@ -8,6 +8,7 @@ from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
 from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     adapter,
+    adapter_options,
     architecture,
     data,
     distributed,
@@ -17,6 +18,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     model,
     online,
     preferences,
+    quantization,
     reproducibility,
     serving,
     sweep,

@@ -10,9 +10,10 @@ from llmrecipe.methods import Method
 from llmrecipe.methods.dpo import DPO
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.methods.pretrain import Pretrain
+from llmrecipe.optimization import SGD, Muon, WarmupStableDecay
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM
-from llmrecipe.vocabulary import SGD, Full, Muon, WarmupStableDecay
+from llmrecipe.vocabulary import Full
 
 
 @rule("LR311")

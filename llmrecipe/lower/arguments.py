@@ -1,6 +1,6 @@
 """`training` -> keyword arguments of the trainer's configuration class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from pydantic import JsonValue
@@ -10,21 +10,25 @@ from llmrecipe.lower.error import LoweringError
 from llmrecipe.methods import Method
 from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.rloo import RLOO
-from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.training import Training
-from llmrecipe.vocabulary import (
+from llmrecipe.optimization import (
     SGD,
     Adafactor,
     AdamW,
+    AdEMAMix,
     Constant,
     Cosine,
-    Full,
+    InverseSqrt,
     Linear,
+    Lion,
     Muon,
     Optimizer,
     Schedule,
+    ScheduleFree,
     WarmupStableDecay,
 )
+from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.training import Training
+from llmrecipe.vocabulary import Full
 
 Arguments = dict[str, JsonValue]
 Derive = Callable[[str, JsonValue, str], None]
@@ -132,19 +136,43 @@ def _evaluation(recipe: Recipe) -> Arguments:
 
 def _optimizer(optimizer: Optimizer) -> Arguments:
     match optimizer:
+        case AdamW(bits=32, paged=False):
+            return {"optim": "adamw_torch_fused"} | _adam(optimizer)
         case AdamW():
-            return {
-                "optim": "adamw_torch_fused",
-                "adam_beta1": optimizer.beta1,
-                "adam_beta2": optimizer.beta2,
-                "adam_epsilon": optimizer.epsilon,
-            }
-        case Adafactor():
-            return {"optim": "adafactor"}
+            return {"optim": f"{'paged_' if optimizer.paged else ''}adamw_{optimizer.bits}bit"} | _adam(optimizer)
+        case Lion():
+            name = f"{'paged_' if optimizer.paged else ''}lion_{optimizer.bits}bit"
+            return {"optim": name, "adam_beta1": optimizer.beta1, "adam_beta2": optimizer.beta2}
+        case AdEMAMix():
+            ramp = {} if optimizer.ramp_steps is None else dict.fromkeys(("t_alpha", "t_beta3"), optimizer.ramp_steps)
+            options = {"beta3": optimizer.beta3, "alpha": optimizer.alpha, **ramp}
+            name = _ADEMAMIX[optimizer.bits, optimizer.paged]
+            return {"optim": name, "optim_args": _text(options)} | _adam(optimizer)
+        case ScheduleFree():
+            options = {"weight_lr_power": optimizer.weight_lr_power, "r": optimizer.r}
+            return {"optim": "schedule_free_adamw", "optim_args": _text(options)} | _adam(optimizer)
         case SGD():
-            return {"optim": "sgd"}
-        case Muon():  # made by the training stage: the configuration class has no name for it
+            options = {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
+            return {"optim": "sgd"} | ({"optim_args": _text(options)} if optimizer.momentum else {})
+        case Muon() | Adafactor():  # made by the training stage: the configuration class has no words for them
             return {}
+
+
+_ADEMAMIX = {
+    (32, False): "ademamix",
+    (8, False): "ademamix_8bit",
+    (32, True): "paged_ademamix_32bit",
+    (8, True): "paged_ademamix_8bit",
+}
+
+
+def _adam(optimizer: AdamW | AdEMAMix | ScheduleFree) -> Arguments:
+    return {"adam_beta1": optimizer.beta1, "adam_beta2": optimizer.beta2, "adam_epsilon": optimizer.epsilon}
+
+
+def _text(options: Mapping[str, float | bool]) -> str:
+    """Options as the configuration class reads them."""
+    return ",".join(f"{name}={value}" for name, value in options.items())
 
 
 def _schedule(schedule: Schedule | None, derive: Derive) -> Arguments:
@@ -164,6 +192,8 @@ def _lr_scheduler(schedule: Schedule) -> tuple[str, Arguments]:
             return "constant_with_warmup", {}
         case Linear():
             return "linear", {}
+        case InverseSqrt():
+            return "inverse_sqrt", {} if schedule.timescale is None else {"timescale": schedule.timescale}
         case Cosine(min_lr_ratio=0):
             return "cosine", {}
         case Cosine():

@@ -9,12 +9,14 @@ import yaml
 from pydantic import JsonValue
 
 from llmrecipe import facts
+from llmrecipe.accelerating import Launched
 from llmrecipe.lock import Lock, hub_key, is_commit
 from llmrecipe.lower.arguments import arguments
 from llmrecipe.lower.rewards import rewards
 from llmrecipe.methods import Method
 from llmrecipe.methods.online import REWARD_MODEL, OnlineMethod
 from llmrecipe.methods.pretrain import Pretrain
+from llmrecipe.optimization import Adafactor, Muon
 from llmrecipe.plan import (
     CheckGates,
     DataSource,
@@ -57,7 +59,6 @@ from llmrecipe.vocabulary import (
     Full,
     Head,
     ModelReference,
-    Muon,
     RecipeReference,
     RowKind,
     TrainedTokenizer,
@@ -71,8 +72,8 @@ class Lowering:
 
     recipe: Recipe
     lock: Lock
-    launched: int | None
-    """Processes of a launcher that runs already."""
+    launched: Launched | None
+    """The processes of a launcher that runs already."""
     known: Mapping[str, Recipe]
     """The recipes before this one, by name, and this one."""
     derived: dict[str, Derived] = field(default_factory=dict)
@@ -181,7 +182,7 @@ class Lowering:
     def _train(self, method: Method, data: Data) -> Stage:
         model, training = self.recipe.model, self.recipe.training
         resources = self._training_resources()
-        world_size = self.launched or resources.nodes * resources.processes
+        world_size = resources.nodes * resources.processes
         spec = Train(
             kind="train",
             method=method.kind,
@@ -198,7 +199,7 @@ class Lowering:
             models={role: self._reference(role, ref, "method", role) for role, ref in method.models().items()},
             rewards=self._rewards_of(method, "method") if isinstance(method, OnlineMethod) else [],
             distributed=self.recipe.distributed,
-            optimizer=training.optimizer if isinstance(training.optimizer, Muon) else None,
+            optimizer=training.optimizer if isinstance(training.optimizer, Muon | Adafactor) else None,
             packed=self._packing(data) != "none",
             world_size=world_size,
             seed=training.seed,
@@ -481,11 +482,14 @@ class Lowering:
 
     def _training_resources(self) -> Resources:
         hardware = self.recipe.hardware
-        spread = not isinstance(self.recipe.distributed, Single)
         on_cpu = hardware.accelerator == "cpu"
-        devices = hardware.num_accelerators if spread else 1
+        if self.launched is not None:
+            nodes, devices = self.launched.nodes, self.launched.processes
+        else:
+            spread = not isinstance(self.recipe.distributed, Single)
+            nodes, devices = (hardware.num_nodes, hardware.num_accelerators) if spread else (1, 1)
         return Resources(
-            nodes=hardware.num_nodes if spread else 1,
+            nodes=nodes,
             accelerators=0 if on_cpu else devices,
             processes=devices,
             accelerator=hardware.accelerator,

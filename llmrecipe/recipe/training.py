@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from llmrecipe.optimization import AdamW, Optimizer, Schedule
 from llmrecipe.schema import PositiveInt, Section
-from llmrecipe.vocabulary import AdamW, Optimizer, Schedule
 from llmrecipe.watching import Watchdog
 
 

@@ -69,6 +69,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     strategy.declare(spec, place)
     arguments = _arguments(spec, place, evaluates=validation is not None)
     strategy.check_processes(spec)
+    strategy.read_whole()
     model = _model(spec, place, tokenizer)
     if spec.masking is not None:
         train, validation = (rows and _hidden(spec.masking, rows, tokenizer, spec.seed) for rows in (train, validation))
@@ -181,7 +182,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     kind = _import(spec.trainer)
     known = inspect.signature(kind.__init__).parameters
     if "data_collator" in known and PREFERENCE_COLUMNS[0] not in options["train_dataset"].column_names:
-        options["data_collator"] = _collator(spec, model, options["processing_class"])
+        options["data_collator"] = sharded.of_first(lambda: _collator(spec, model, options["processing_class"]))
     causal = spec.trainer in TRAINERS and isinstance(options.get("data_collator"), CausalCollator)
     mixins: tuple[type, ...] = (MaskedLoss,) if spec.masking is not None else (SupervisedLoss,) if causal else ()
     tokens = pretokenized.MIXINS.get(spec.trainer, ())
@@ -207,7 +208,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
     if mixins:
         trainer.take_over()
-    trainer.muon = spec.optimizer
+    trainer.own_optimizer = spec.optimizer
     trainer.save_total_limit = spec.arguments.get("save_total_limit") or 1
     trainer.peak, trainer.causal = peak_of(spec.accelerator), spec.head != "masked"
     return trainer

@@ -7,7 +7,7 @@ import torch
 from torch.optim._muon import DEFAULT_A, DEFAULT_B, DEFAULT_C, EPS, muon
 from torch.optim.adamw import adamw
 
-from llmrecipe.vocabulary import Muon
+from llmrecipe.optimization import Muon
 
 
 class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]

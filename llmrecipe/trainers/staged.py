@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
+from llmrecipe.optimization import OwnOptimizer
 from llmrecipe.stages import checkpoints
 from llmrecipe.stages.place import StageError
-from llmrecipe.trainers import sharded
+from llmrecipe.trainers import optimizers, sharded
 from llmrecipe.trainers.callbacks import DIVERGED
 from llmrecipe.trainers.loraplus import split_groups
-from llmrecipe.trainers.muon import MuonWithAdamW
 from llmrecipe.trainers.telemetry import Telemetry
-from llmrecipe.vocabulary import Muon
 
 
 class Staged:
@@ -30,7 +29,7 @@ class Staged:
     accelerator: Any
     optimizer: Any
 
-    muon: Muon | None = None
+    own_optimizer: OwnOptimizer | None = None
     """Optimizer instead of the one that the arguments name."""
     loraplus: float | None = None
     """How much faster the second matrices of an adapter learn."""
@@ -53,15 +52,14 @@ class Staged:
         """Nothing: the export writes the card."""
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """Muon when the recipe asks for it, else what the arguments name."""
-        if self.muon is None or self.optimizer is not None:
+        """The optimizer that the arguments cannot name, else the one that they name."""
+        if self.own_optimizer is None or self.optimizer is not None:
             new, optimizer = self.optimizer is None, super().create_optimizer(model)  # type: ignore[misc]
             if new and self.loraplus is not None:
                 split_groups(optimizer, self.model, self.loraplus)
             return optimizer
         decayed = set(self.get_decay_parameter_names(self.model))  # type: ignore[attr-defined]
-        plain = {name for name, _ in self.model.named_parameters()} - decayed
-        self.optimizer = MuonWithAdamW(self.model, self.muon, self.args.learning_rate, self.args.weight_decay, plain)
+        self.optimizer = optimizers.build(self.own_optimizer, self.model, self.args, decayed)
         return self.optimizer
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
