@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     front.add_recipe(parser)
     planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
-    parser.add_argument("--allow-code", action="store_true", help="let Python code run that comes with a model or that the recipe points to")
+    parser.add_argument("--allow-code", action="store_true", help="let Python code of models and of reward functions run")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the summary")
 
 
