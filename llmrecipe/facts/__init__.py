@@ -139,10 +139,6 @@ class Family:
     """What its models end in."""
     tokens: Sequence[str] = ("bos_token_id", "eos_token_id", "pad_token_id")
     """Fields of the class that name special tokens."""
-    head: Literal["causal", "masked"] = "causal"
-    """What its models end in."""
-    tokens: Sequence[str] = ("bos_token_id", "eos_token_id", "pad_token_id")
-    """Fields of the class that name special tokens."""
 
 
 @cache

@@ -164,7 +164,7 @@ def half_of_a_tied_pair(case: Case) -> Iterator[Finding]:
 def adapter_without_a_target(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that `target_modules` is not an empty list.
+    Checks that `target_modules` is not an empty list, unless there are `target_parameters`.
 
     ## Why is this bad?
     No layer would get an update.
@@ -188,5 +188,5 @@ def adapter_without_a_target(case: Case) -> Iterator[Finding]:
     ```
     """
     adapter = case.recipe.model.adapter
-    if not isinstance(adapter, Full) and not adapter.target_modules:
+    if not isinstance(adapter, Full) and not adapter.target_modules and not adapter.target_parameters:
         yield Finding("model.adapter.target_modules", "no layer gets an adapter", "use `all-linear`")

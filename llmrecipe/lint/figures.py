@@ -15,6 +15,10 @@ from llmrecipe.vocabulary import Dtype, RecipeReference
 class Figures:
     """Figures that rules compare with options."""
 
+    family: str
+    """Its Transformers `model_type`."""
+    layers: int
+    """Decoder layers."""
     heads: int
     key_value_heads: int
     positions: int
@@ -42,6 +46,8 @@ def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
     if facts is None:
         return None
     return Figures(
+        family=facts.family,
+        layers=facts.num_hidden_layers,
         heads=facts.num_attention_heads,
         key_value_heads=facts.num_key_value_heads,
         positions=facts.max_position_embeddings or 0,
@@ -59,6 +65,8 @@ def _from_scratch(recipe: Recipe, base: FromScratch) -> Figures:
         filled = shape.model_copy(update={"max_position_embeddings": positions})
         parameters = estimate.parameters(filled, recipe.tokenizer.vocab_size)
     return Figures(
+        family=shape.family,
+        layers=shape.num_hidden_layers,
         heads=shape.num_attention_heads,
         key_value_heads=shape.num_key_value_heads or shape.num_attention_heads,
         positions=positions,

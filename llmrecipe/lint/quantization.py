@@ -1,0 +1,321 @@
+"""LR2: bases that are held in 8 or 4 bits."""
+
+import re
+from collections.abc import Iterator
+
+from llmrecipe.facts import families
+from llmrecipe.lint.adapter_options import takes_from_weights
+from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, Unquantized, is_path
+
+QUANTIZED_NAME = re.compile(
+    r"[-_](AWQ|GPTQ|GGUF|FP8|NVFP4|MXFP4|(bnb-)?4bit|(bnb-)?8bit|Int4|Int8|w\d+a\d+)\b", re.IGNORECASE
+)
+
+
+@rule("LR240")
+def quantized_rest_of_the_weights(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that an adapter that begins as a part of the weights (`pissa`, `olora`) is not trained on a quantized base.
+
+    ## Why is this bad?
+    What is quantized is then the rest of the weights. The trained adapter belongs to that rest with its rounding, and
+    there is no adapter for the base as it was that does the same: the merged model would be another than the trained.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora, init_lora_weights: pissa}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    model = case.recipe.model
+    if isinstance(model.quantization, Unquantized) or isinstance(model.adapter, Full):
+        return
+    if takes_from_weights(model.adapter):
+        message = f"`{model.adapter.init_lora_weights}` on a quantized base cannot be merged exactly"
+        yield Finding("model.adapter.init_lora_weights", message, "use `default`, or leave out `quantization`")
+
+
+@rule("LR245")
+def quantization_without_an_adapter(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a model that is trained on a quantized base has an adapter.
+
+    ## Why is this bad?
+    Numbers of 8 or 4 bits cannot take the small steps of training. They hold a base that stays as it is.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    recipe = case.recipe
+    quantized = not isinstance(recipe.model.quantization, Unquantized)
+    if recipe.method is not None and quantized and isinstance(recipe.model.adapter, Full):
+        message = "weights that are quantized cannot be trained"
+        yield Finding("model.quantization", message, "add `adapter: {kind: lora}`, or leave out `quantization`")
+
+
+@rule("LR246", "warning")
+def quantization_without_training(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a recipe with `quantization` has a method.
+
+    ## Why is this bad?
+    It says how the base is held while an adapter is trained. Models are evaluated, merged and exported in their own
+    type.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: base
+    model: {base: Qwen/Qwen3-8B, quantization: {kind: nf4}}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: base
+    model: {base: Qwen/Qwen3-8B}
+    ```
+    """
+    recipe = case.recipe
+    if recipe.method is None and not isinstance(recipe.model.quantization, Unquantized):
+        yield Finding("model.quantization", "nothing is trained on the quantized base", "leave it out", on_key=True)
+
+
+@rule("LR247")
+def adapter_that_cannot_be_trained_on_8_bits(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that DoRA is not trained on a base in 8 bits.
+
+    ## Why is this bad?
+    DoRA reads the weights to know their lengths, and bitsandbytes loses the scales of its 8-bit layers on the way: the
+    first step fails.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}, quantization: {kind: int8}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    model = case.recipe.model
+    if isinstance(model.quantization, Int8) and isinstance(model.adapter, DoRA):
+        yield Finding("model.quantization.kind", "`dora` does not train on 8 bits", "use `nf4`, or `lora`")
+
+
+@rule("LR248")
+def quantized_module_trained_whole(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `modules_to_save` names no layer that is quantized: those of the decoder are, embeddings, norms and the
+    output head are not.
+
+    ## Why is this bad?
+    What is trained whole has to be held whole.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora, target_modules: [q_proj, v_proj], modules_to_save: [down_proj]}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora, target_modules: [q_proj, v_proj, down_proj]}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    model = case.recipe.model
+    if isinstance(model.quantization, Unquantized) or isinstance(model.adapter, Full):
+        return
+    layers = {name for family in families().values() for name in family.linear}
+    for i, name in enumerate(model.adapter.modules_to_save):
+        if name.rpartition(".")[2] in layers:
+            help_ = "adapt it, in `target_modules`"
+            yield Finding(f"model.adapter.modules_to_save.{i}", f"`{name}` is quantized and cannot be trained", help_)
+
+
+@rule("LR249")
+def quantized_weights_that_cannot_be_split(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a quantized base can be spread as `distributed` says: `fsdp` and ZeRO-3 split weights of one type, which
+    4 bits have with `quant_storage: bfloat16` (or what the rest of the model has), and 8 bits never.
+
+    ## Why is this bad?
+    Training stops when the model is split, after it was loaded by every process.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: l40s-48gb, num_accelerators: 2}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4, quant_storage: bfloat16}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: l40s-48gb, num_accelerators: 2}
+    ```
+    """
+    recipe, quantization = case.recipe, case.recipe.model.quantization
+    spread = recipe.distributed
+    splits = spread.kind == "fsdp" or (spread.kind == "deepspeed" and spread.zero_stage == 3)
+    if not splits or recipe.method is None or isinstance(quantization, Unquantized):
+        return
+    if isinstance(quantization, Int8):
+        message = f"`{spread.kind}` cannot split weights of 8 bits"
+        yield Finding("model.quantization.kind", message, "use `nf4` with `quant_storage: bfloat16`, or `ddp`")
+        return
+    held = recipe.model.dtype if recipe.model.dtype != "auto" else case.figures and case.figures.dtype
+    if quantization.quant_storage == "uint8" or held not in (None, quantization.quant_storage):
+        message = (
+            f"`{spread.kind}` splits weights of one type, and these are `{quantization.quant_storage}` beside others"
+        )
+        yield Finding("model.quantization", message, f"write `quant_storage: {held or 'bfloat16'}`")
+
+
+@rule("LR250")
+def base_that_is_quantized_already(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that a model that is trained does not begin with a checkpoint that was quantized for serving, by the name of
+    its repository.
+
+    ## Why is this bad?
+    What is learned on rounded weights can only be added to rounded weights, and rounds again.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: unsloth/Qwen3-8B-bnb-4bit, adapter: {kind: lora}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    base = case.recipe.model.base
+    if case.recipe.method is None or not isinstance(base, str) or is_path(base):
+        return
+    if (found := QUANTIZED_NAME.search(base)) is not None:
+        help_ = (
+            "start from the checkpoint in 16 bits; `quantization: {kind: nf4}` holds it in 4 bits while it is trained"
+        )
+        yield Finding("model.base", f"`{found[1]}` in its name says that `{base}` is quantized", help_)
+
+
+@rule("LR251", "warning")
+def half_precision_of_4_bits(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that layers of 4 bits do not compute in less than the rest of the training.
+
+    ## Why is this bad?
+    `float16` overflows where `bfloat16` and `float32` do not, and nothing scales the loss for it.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4, compute_dtype: float16}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {precision: bfloat16}
+    hardware: {accelerator: h100-80gb}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {precision: bfloat16}
+    hardware: {accelerator: h100-80gb}
+    ```
+    """
+    quantization, precision = case.recipe.model.quantization, case.recipe.training.precision
+    if not isinstance(quantization, NF4) or case.recipe.method is None:
+        return
+    if quantization.compute_dtype == "float16" and precision != "float16":
+        help_ = "leave it out: layers compute in `training.precision`"
+        yield Finding("model.quantization.compute_dtype", "`float16` without the scaling of the loss", help_)
