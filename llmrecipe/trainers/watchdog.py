@@ -53,6 +53,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         config = getattr(kwargs.get("model"), "config", None)
         vocabulary = getattr(config.get_text_config(), "vocab_size", None) if config is not None else None
         self.rules = log_rules(self.settings, vocabulary, args.get_warmup_steps(state.max_steps))
+        self.warned = {line["warning"] for line in state.log_history if "warning" in line}
         for line in state.log_history:
             for rule in self.rules.values():
                 rule.look(line)
@@ -117,9 +118,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             self.heart.beat()
 
     def _heed(self, rule: str, alarm: Alarm | None, state: Any) -> None:
-        """Stop or warn; a warning is given once for as long as it holds."""
+        """Stop or warn; a warning is given once."""
         if alarm is None:
-            self.warned.discard(rule)
             return
         if getattr(self.settings, rule).action == "stop":
             self.stop()
