@@ -143,7 +143,7 @@ def _heeds(model: Any, attention: str, way: Isolation) -> bool:
     inputs = {name: batch[name].to(model.device) for name in batch.keys() - {"labels", "num_tokens"}}
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # Compiling flex attention takes minutes.
         logits = model(**inputs, use_cache=False).logits[:, 6:]
     model.train(training)
     return bool(torch.allclose(logits[0], logits[1], rtol=0, atol=8 * torch.finfo(logits.dtype).eps))

@@ -159,15 +159,16 @@ class _Tiles(torch.autograd.Function):  # type: ignore[misc]
                     _add_product(by_weight, gradient.t(), states)
                 if by_bias is not None:
                     by_bias += gradient.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(by_hidden, None if by_weight is None else by_weight.to(weight.dtype), by_bias)
+        # No saved tensors in the sense of autograd: offloading them would help nobody.
+        ctx.gradients = [by_hidden, None if by_weight is None else by_weight.to(weight.dtype), by_bias]
         loss, entropy, correct = sums.unbind()
         ctx.mark_non_differentiable(entropy, correct)
         return loss, entropy, correct
 
     @staticmethod
     def backward(ctx: Any, by_loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        gradients = [None if found is None else found.mul_(by_loss) for found in ctx.saved_tensors]
-        return (*gradients, None, None, None)
+        gradients, ctx.gradients = ctx.gradients, None
+        return (*(None if found is None else found.mul_(by_loss) for found in gradients), None, None, None)
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:

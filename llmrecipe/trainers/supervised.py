@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from llmrecipe.trainers import losses
+from llmrecipe.trainers import losses, sharded
 from llmrecipe.trainers.losses import Head, Objective, Scoring, Sums
 
 TRAINERS = ("transformers:Trainer", "trl:SFTTrainer")
@@ -40,7 +40,7 @@ class SupervisedLoss:
         if getattr(base.config.get_text_config(), "output_router_logits", False):
             return  # The loss that balances experts is the library's.
         with self.accelerator.autocast():
-            found = understood(base)
+            found = sharded.of_first(lambda: understood(base))
         if found is None:
             return
         shape, self.masked = found
@@ -124,7 +124,7 @@ def understood(model: Any) -> tuple[Head, bool] | None:
     mask[1, 7:] = 0
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         wanted = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         found = [_logits(model, shape, ids, given) for given in (None, mask)]
     model.train(training)
