@@ -10,6 +10,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     adapter,
     adapter_options,
     architecture,
+    attention,
     data,
     distributed,
     evaluation,
