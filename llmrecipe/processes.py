@@ -91,6 +91,8 @@ class Stopping:
 
     def __init__(self) -> None:
         self.requested = False
+        self.preempted = False
+        """Whether SIGTERM was the first to ask: the machine is wanted back, and nobody has given up the run."""
         self._when = 0.0
         self._running: Running | None = None
 
@@ -123,6 +125,7 @@ class Stopping:
         again = self.requested and number == signal.SIGINT and time.monotonic() - self._when > SECOND
         if not self.requested:
             self.requested, self._when = True, time.monotonic()
+            self.preempted = number == signal.SIGTERM
         if self._running is not None:
             if again:
                 self._running.kill()

@@ -232,6 +232,7 @@ class _Run:
         return Summary(
             name=self._plan.name,
             status=status,
+            preempted=status == "interrupted" and self._stopping.preempted,
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._clock, 3),
             stages=[self._done.get(stage.name) or self._waiting(stage) for stage in self._stages],

@@ -37,6 +37,8 @@ class Summary(Section):
     name: Name
     status: Literal["running", "complete", "failed", "interrupted"]
     """A run that was killed goes on saying `running`."""
+    preempted: bool = False
+    """Whether it was interrupted by SIGTERM, so that whoever started it should start it again."""
     started: str
     """ISO 8601, UTC."""
     seconds: float

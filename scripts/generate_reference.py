@@ -233,7 +233,7 @@ def commands_page() -> str:
     parts = [
         f"# Commands\n\n{MADE}\nExit codes: 0 clean, 1 findings or a failed run or gate, 2 usage, 3 a bug of ours, "
     ]
-    parts[0] += "130 interrupted.\n"
+    parts[0] += "75 stopped by SIGTERM with everything saved (start it again), 130 interrupted.\n"
     for name, text in COMMANDS.items():
         command = _command(parser(name), name)
         usage = inspect.cleandoc(" ".join(command.format_usage().removeprefix("usage: ").split()))

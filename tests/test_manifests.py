@@ -15,6 +15,7 @@ import pytest
 import yaml
 from goldens import CLUSTER, PIPELINE, SCRATCH
 
+from llmrecipe.cli import PREEMPTED
 from llmrecipe.targets import capacity
 
 VERSION = "1.32"
@@ -404,3 +405,8 @@ def test_compose_starts_nginx_behind_servers_that_answer():
     assert server["healthcheck"]["start_period"] == f"{start}s"
     assert content["secrets"] == {"answers-api-key": {"environment": "ANSWERS_KEY"}}
     assert "server answers-1:8080" in compose(PIPELINE)["compose/answers.nginx.conf"]
+
+
+def test_a_pod_that_was_preempted_is_replaced_without_counting_as_a_failure():
+    rules = kind(manifests(SCRATCH), "Job")["spec"]["podFailurePolicy"]["rules"]
+    assert {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [PREEMPTED]}} in rules

@@ -182,6 +182,7 @@ def test_a_run_that_is_told_to_stop_ends_its_stage_and_goes_on_later(tmp_path, n
         assert gone(stage)
         summary = Summary.model_validate_json((tmp_path / "runs/summary.json").read_bytes())
         assert summary.status == "interrupted"
+        assert summary.preempted == (number == signal.SIGTERM)
         assert statuses(summary) == ["interrupted", "waiting"]
     (tmp_path / "rows.jsonl").unlink()
     (tmp_path / "rows.jsonl").write_text(ROWS)

@@ -28,7 +28,8 @@ COMMANDS: dict[str, str] = {
 }
 """Command -> its help. The module `llmrecipe.cli.COMMAND` has `configure(parser)` and `run(arguments) -> exit code`."""
 
-CLEAN, FINDINGS, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+CLEAN, FINDINGS, USAGE, BUG, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
+"""75 is EX_TEMPFAIL of sysexits.h: everything is saved, and the same command goes on from here."""
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -46,7 +47,10 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 clean, 1 findings, 2 usage, 3 a bug of ours, 130 interrupted."""
+    """Run one command and return its exit code.
+
+    0 clean, 1 findings, 2 usage, 3 a bug of ours, 75 stopped by SIGTERM with everything saved, 130 interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     arguments = parser(command).parse_args(words)

@@ -25,6 +25,8 @@ _STARTED_ALONE = """\
 `accelerate launch` has started one process, as it does on processors unless `--multi_gpu` is given, too; \
 training spreads as the recipe says: `distributed` and `hardware.num_accelerators`"""
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
+PREEMPTED = 75
+"""As in `llmrecipe.cli`, which imports this module when it is asked for."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a recipe: 0 complete, 1 failed, 130 interrupted."""
+    """Run a recipe: 0 complete, 1 failed, 75 stopped by SIGTERM, 130 interrupted."""
     try:
         if launch.started_alone(os.environ):
             print(_STARTED_ALONE, file=sys.stderr)
@@ -92,7 +94,7 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
     for stage in summary.stages:
         if stage.status == "failed":
             _blame(stage, folder.path)
-    return EXIT_CODES[summary.status]
+    return PREEMPTED if summary.preempted else EXIT_CODES[summary.status]
 
 
 @contextmanager

@@ -37,6 +37,8 @@ CONFIG_MAP_BYTES = 1_000_000
 """Kubernetes takes 1 MiB in all."""
 RETRIES = 3
 """Pods of one node that may fail before the Job has; evictions do not count."""
+PREEMPTED = 75
+"""Exit code of `run.sh` when SIGTERM has stopped it: everything is saved, and the next pod goes on."""
 SAVE_SECONDS = 300
 """How long a stage may take to save a checkpoint when its pod is asked to stop."""
 KEEP_SECONDS = 7 * 24 * 3600
@@ -166,7 +168,8 @@ def _headless_service(plan: Plan, name: str) -> Node:
 def _job(plan: Plan, name: str, files: Files, resources: Resources) -> Node:
     several = resources.nodes > 1
     spread = {"completionMode": "Indexed", "completions": resources.nodes, "parallelism": resources.nodes}
-    ignored = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    evicted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    preempted = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [PREEMPTED]}}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -174,7 +177,7 @@ def _job(plan: Plan, name: str, files: Files, resources: Resources) -> Node:
         "spec": {
             **(spread if several else {}),
             "backoffLimit": RETRIES * resources.nodes,
-            "podFailurePolicy": {"rules": [ignored]},
+            "podFailurePolicy": {"rules": [evicted, preempted]},
             "ttlSecondsAfterFinished": KEEP_SECONDS,
             "template": {
                 "metadata": {"labels": _labels(plan)},
