@@ -1,6 +1,8 @@
 """A strategy as Accelerate is told of it: its configuration file, its environment variables, and back from these."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -60,7 +62,7 @@ def _deepspeed(strategy: DeepSpeed) -> Values:
         "gradient_clipping": "auto",
         "offload_optimizer_device": strategy.offload_optimizer,
         "offload_param_device": strategy.offload_parameters,
-        "zero3_init_flag": strategy.zero_stage == 3,
+        "zero3_init_flag": False,
         "zero3_save_16bit_model": strategy.zero_stage == 3,
         "deepspeed_multinode_launcher": "standard",
     }
@@ -199,6 +201,50 @@ def _declared_deepspeed(found: Mapping[str, str]) -> DeepSpeed:
 
 def _true(found: Mapping[str, str], name: str, default: str = "false") -> bool:
     return found.get(name, default).lower() in ("true", "1", "yes")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """The processes of a launcher that runs already."""
+
+    nodes: int
+    processes: int
+    """Of each node."""
+    strategy: Distributed | None = None
+    """What the launcher says; None when it only starts processes, as `torchrun` does."""
+
+
+def settled(recipe: Distributed, launched: Launched, written: bool) -> Distributed:
+    """The strategy of a training under a launcher: what the recipe writes holds, what it leaves out the launcher says.
+
+    `written` is whether the recipe has a strategy of its own; if not, `recipe` is the default.
+
+    Raises:
+        LauncherError: both say it, and not the same.
+    """
+    several = launched.nodes * launched.processes
+    theirs = launched.strategy
+    if not written:
+        return theirs or DDP(kind="ddp")
+    if isinstance(recipe, Single) and several > 1 and theirs is None:
+        raise LauncherError(
+            f"the recipe says `single`, and the launcher started {several} processes",
+            "leave `distributed` out to take what the launcher says, or start the recipe without it",
+        )
+    if theirs is None:
+        return recipe
+    fields = type(recipe).model_fields
+    for name in fields if recipe.kind == theirs.kind else ("kind",):
+        if name in recipe.model_fields_set and name != "nvme_path" and getattr(recipe, name) != getattr(theirs, name):
+            raise LauncherError(
+                f"the recipe says `{name}: {_shown(recipe, name)}`, and the launcher says `{_shown(theirs, name)}`",
+                "leave it out of one of the two, or write the same in both",
+            )
+    return theirs.model_copy(update={name: getattr(recipe, name) for name in recipe.model_fields_set})
+
+
+def _shown(strategy: Distributed, field: str) -> str:
+    return json.dumps(getattr(strategy, field)).strip('"')
 
 
 def difference(one: Distributed, other: Distributed) -> str | None:

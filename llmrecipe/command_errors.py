@@ -15,6 +15,17 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
         "training: {per_device_train_batch_size: 8, global_batch_size: 72}",
     ),
     DocumentError(
+        "LR491",
+        "launcher-says-otherwise",
+        "Checks, when the processes come from a launcher of your own, that it says nothing else of the strategy than"
+        " `distributed` does. What the recipe leaves out, the launcher may say.",
+        "One of the two would be passed over in silence.",
+        "# under `accelerate launch --config_file zero3.yaml -m llmrecipe run recipe.yaml`\n"
+        "distributed: {kind: fsdp}",
+        "# under `accelerate launch --config_file fsdp2.yaml -m llmrecipe run recipe.yaml`\n"
+        "distributed: {kind: fsdp}",
+    ),
+    DocumentError(
         "LR690",
         "unfit-for-target",
         "Checks that what a recipe asks for can be said in the files of the target of `llmrecipe compile`.",

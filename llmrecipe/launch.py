@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from llmrecipe import accelerating, tether
+from llmrecipe.accelerating import Launched, LauncherError
 from llmrecipe.plan import Resources
 from llmrecipe.store import RunError
 from llmrecipe.strategies import Distributed
@@ -89,7 +90,7 @@ def alone(variables: Mapping[str, str], processes: int) -> dict[str, str]:
     training step four to ten times longer as soon as another program wants a core.
     """
     kept = {name: value for name, value in variables.items() if not name.startswith(LAUNCHER_VARIABLES)}
-    if is_rank(variables) or "OMP_NUM_THREADS" not in variables:
+    if is_rank(variables) or started_alone(variables) or "OMP_NUM_THREADS" not in variables:
         kept["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
     return {"OMP_WAIT_POLICY": "PASSIVE", **kept}
 
@@ -97,6 +98,30 @@ def alone(variables: Mapping[str, str], processes: int) -> dict[str, str]:
 def is_rank(variables: Mapping[str, str]) -> bool:
     """Whether a launcher around us started this process as one of several."""
     return int(variables.get("WORLD_SIZE", "1")) > 1
+
+
+def around(variables: Mapping[str, str]) -> Launched | None:
+    """The processes of the launcher that started this one; None when there is none, or it started only this one.
+
+    Raises:
+        RunError: it says a strategy that no recipe can say.
+    """
+    if not is_rank(variables):
+        return None
+    total = int(variables["WORLD_SIZE"])
+    each = int(variables.get("LOCAL_WORLD_SIZE", total))
+    try:
+        return Launched(total // each, each, accelerating.declared(variables))
+    except LauncherError as error:
+        raise RunError(error.message, error.help) from None
+
+
+def started_alone(variables: Mapping[str, str]) -> bool:
+    """Whether this is the only process of `accelerate launch --num_processes N`, which on processors starts one.
+
+    It gives that one an address to meet the others at, and no rank.
+    """
+    return "ACCELERATE_MIXED_PRECISION" in variables and "MASTER_ADDR" in variables and "RANK" not in variables
 
 
 def cores() -> int:

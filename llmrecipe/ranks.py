@@ -26,20 +26,6 @@ class Board(Protocol):
     def read(self, name: str) -> str | None: ...
 
 
-def check_launcher(variables: Mapping[str, str]) -> None:
-    """See that a launcher around us started as many processes as it was asked for.
-
-    Raises:
-        RunError: it is `accelerate launch --num_processes N` on processors, which starts one. It gives that one an
-            address to meet the others at, and no rank.
-    """
-    if "ACCELERATE_MIXED_PRECISION" in variables and "MASTER_ADDR" in variables and "RANK" not in variables:
-        raise RunError(
-            "`accelerate launch` was asked for several processes and has started one",
-            "add `--multi_gpu`, which is what several processes on processors take, too; or use `torchrun`",
-        )
-
-
 def connect(variables: Mapping[str, str]) -> Board:
     """The board of the launcher that started this rank. From now on this process dies with the launcher.
 

@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 from llmrecipe import facts
+from llmrecipe.accelerating import Launched
 from llmrecipe.lock import pin
 from llmrecipe.lower import LoweringError, lower
 from llmrecipe.methods import METHODS
@@ -49,7 +50,8 @@ def planned(read, write, tmp_path):
             write("text.txt", "some text")
             write("chat.jsonl", '{"messages": []}')
         documents = read(text, *overrides)
-        return lower([d.recipe for d in documents], pin(documents, tmp_path), world_size)
+        launched = None if world_size is None else Launched(1, world_size)
+        return lower([d.recipe for d in documents], pin(documents, tmp_path), launched)
 
     return planned
 

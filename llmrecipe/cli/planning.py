@@ -3,13 +3,14 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmrecipe.accelerating import Launched, LauncherError, settled
 from llmrecipe.cli import front
 from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.document import Document
-from llmrecipe.lint import lint
+from llmrecipe.lint import STRATEGY_RULES, lint
 from llmrecipe.lock import Lock, locked, pin
 from llmrecipe.lower import LoweringError, lower
 from llmrecipe.plan import Plan
@@ -47,7 +48,7 @@ def runs_root(arguments: argparse.Namespace, root: Path) -> Path:
     return Path(arguments.runs or root / "runs")
 
 
-def understand(arguments: argparse.Namespace, world_size: int | None = None) -> Planned:
+def understand(arguments: argparse.Namespace, launched: Launched | None = None) -> Planned:
     """File, overrides and lock -> a plan. Errors of rules are raised, warnings are kept.
 
     Raises:
@@ -58,13 +59,35 @@ def understand(arguments: argparse.Namespace, world_size: int | None = None) -> 
     findings = lint(found)
     if any(finding.severity == "error" for finding in findings):
         raise RecipeError(findings)
+    if launched is not None:
+        found = [_launched(document, launched) for document in found]
+        if problems := [finding for finding in lint(found) if finding.code in STRATEGY_RULES]:
+            raise RecipeError(problems)
     pins = pin(found, file.parent, locked(file))
-    return Planned(file, found, findings, pins, _lower(found, pins, world_size))
+    return Planned(file, found, findings, pins, _lower(found, pins, launched))
 
 
-def _lower(documents: Sequence[Document], lock: Lock, world_size: int | None) -> Plan:
+def _launched(document: Document, launched: Launched) -> Document:
+    """The document with the strategy that holds under a launcher.
+
+    Raises:
+        RecipeError: recipe and launcher say different ones.
+    """
+    recipe = document.recipe
+    written = "distributed" in recipe.model_fields_set
+    if recipe.method is None:
+        return document
     try:
-        return lower([document.recipe for document in documents], lock, world_size)
+        strategy = settled(recipe.distributed, launched, written)
+    except LauncherError as error:
+        span = document.source.at(("distributed",))
+        raise RecipeError([Diagnostic("LR491", "launcher-says-otherwise", error.message, span, error.help)]) from None
+    return replace(document, recipe=recipe.model_copy(update={"distributed": strategy}))
+
+
+def _lower(documents: Sequence[Document], lock: Lock, launched: Launched | None) -> Plan:
+    try:
+        return lower([document.recipe for document in documents], lock, launched)
     except LoweringError as error:
         source = next(document.source for document in documents if document.recipe.name == error.recipe)
         span = source.at(error.location)

@@ -22,13 +22,15 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     quantization,
     reproducibility,
     serving,
+    strategy,
     sweep,
     training,
     without_effect,
 )
 from llmrecipe.lint.rule import RULES, Case, Finding, Rule, location
+from llmrecipe.lint.strategy import STRATEGY_RULES
 
-__all__ = ["RULES", "Finding", "Rule", "lint"]
+__all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "lint"]
 
 _IGNORE = re.compile(r"#\s*llmrecipe:\s*ignore\[([A-Z0-9,\s]*)\]")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from llmrecipe.accelerating import Launched
 from llmrecipe.lock import Lock
 from llmrecipe.lower.error import LoweringError
 from llmrecipe.lower.services import services
@@ -12,10 +13,10 @@ from llmrecipe.recipe import Recipe
 __all__ = ["LoweringError", "lower"]
 
 
-def lower(recipes: Sequence[Recipe], lock: Lock, world_size: int | None = None) -> Plan:
+def lower(recipes: Sequence[Recipe], lock: Lock, launched: Launched | None = None) -> Plan:
     """The plan of recipes that are in the order of their references; it is named after the last.
 
-    `world_size` is the number of processes of a launcher that runs already; it replaces what the recipes declare.
+    The processes of a launcher that runs already take the place of those that the recipes declare.
 
     Raises:
         LoweringError: the global batch does not divide by that number of processes.
@@ -26,7 +27,7 @@ def lower(recipes: Sequence[Recipe], lock: Lock, world_size: int | None = None) 
     derived: list[Derived] = []
     for recipe in recipes:
         known[recipe.name] = recipe
-        lowering = Lowering(recipe, lock, world_size, known)
+        lowering = Lowering(recipe, lock, launched, known)
         stages += lowering.stages()
         derived += lowering.derived.values()
         servers += services(recipe, known)

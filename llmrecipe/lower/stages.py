@@ -16,13 +16,14 @@ from llmrecipe.lower.rewards import rewards
 from llmrecipe.methods import Method
 from llmrecipe.methods.online import REWARD_MODEL, OnlineMethod
 from llmrecipe.methods.pretrain import Pretrain
-from llmrecipe.optimization import Adafactor, Muon
+from llmrecipe.optimization import Adafactor, Elastic, Muon, RowOrder
 from llmrecipe.plan import (
     CheckGates,
     DataSource,
     Derived,
     Evaluate,
     Export,
+    Fisher,
     GenerationSuite,
     HubModel,
     InputModel,
@@ -39,6 +40,7 @@ from llmrecipe.plan import (
     Resources,
     Reward,
     RewardSuite,
+    ScoreData,
     Spec,
     Stage,
     Tokenize,
@@ -46,11 +48,12 @@ from llmrecipe.plan import (
     TrainTokenizer,
 )
 from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.data import Data, Files, Source
+from llmrecipe.recipe.data import ByColumn, ByPerplexity, Data, Files, Source
 from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, PreferenceAccuracy, Suite
 from llmrecipe.recipe.evaluation import Rewards as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
+from llmrecipe.recipe.training import EWC
 from llmrecipe.strategies import Single
 from llmrecipe.vocabulary import (
     ROW_KIND,
@@ -122,6 +125,10 @@ class Lowering:
             if isinstance(recipe.tokenizer, TrainTokenizerSection):
                 found.append(self._train_tokenizer(recipe.tokenizer))
             found.append(self._tokenize(recipe.method, recipe.data))
+            if isinstance(recipe.data.curriculum, ByPerplexity):
+                found.append(self._score_data(recipe.data.curriculum))
+            if recipe.training.ewc is not None:
+                found += self._old_data(recipe.method, recipe.training.ewc)
             found.append(self._train(recipe.method, recipe.data))
             if self.merged:
                 found.append(self._merge())
@@ -179,6 +186,68 @@ class Lowering:
             inputs["tokenizer"] = self._at("train-tokenizer.tokenizer")
         return self._stage("tokenize", spec, inputs | ({} if trained else self._base_input()))
 
+    def _score_data(self, curriculum: ByPerplexity) -> Stage:
+        spec = ScoreData(
+            kind="score_data",
+            model=self._reference("model", curriculum.model, "data", "curriculum", "model"),
+            dtype="auto",
+            attention=self.recipe.model.attention,
+            batch_size=self.recipe.training.per_device_eval_batch_size,
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
+        inputs = {"dataset": self._at("tokenize.dataset")}
+        if isinstance(curriculum.model, RecipeReference):
+            inputs["model"] = f"{curriculum.model.name}/export.model"
+        return self._stage("score-data", spec, inputs, self._one_device())
+
+    def _old_data(self, method: Method, ewc: EWC) -> list[Stage]:
+        """Rows of what is not to be forgotten -> tokens -> Fisher information."""
+        rows = ROW_KIND[ewc.data[0].format]
+        prepare = PrepareData(
+            kind="prepare_data",
+            train=[self._source(source, "training", "ewc", "data", i) for i, source in enumerate(ewc.data)],
+            validation=[],
+            validation_fraction=None,
+            rows=rows,
+            steps=[],
+            stopping_strategy="first_exhausted",
+            seed=self.recipe.training.seed,
+        )
+        assert self.recipe.data is not None
+        tokenize = self._tokenize(method, self.recipe.data)
+        assert isinstance(tokenize.spec, Tokenize)
+        objective = "masked" if method.objective == "masked" else "causal"
+        packing: Literal["none", "bfd_split"] = "bfd_split" if tokenize.spec.packing != "none" else "none"
+        tokens = tokenize.spec.model_copy(
+            update={"objective": objective, "loss_on": method.loss_on(rows), "packing": packing}
+        )
+        fisher = Fisher(
+            kind="fisher",
+            model=self._origin(),
+            head=self._head,
+            masking=method.masking(),
+            estimate=ewc.fisher,
+            max_samples=ewc.max_samples,
+            attention=self.recipe.model.attention,
+            packed=packing != "none",
+            seed=self.recipe.training.seed,
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
+        dataset = {"dataset": self._at("tokenize-old-data.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
+        return [
+            self._stage("prepare-old-data", prepare, {}),
+            self._stage(
+                "tokenize-old-data", tokens, tokenize.inputs | {"rows": self._at("prepare-old-data.rows")}
+            ),
+            self._stage("fisher", fisher, dataset | self._base_input(), self._one_device()),
+        ]
+
+    def _order(self, data: Data) -> RowOrder | None:
+        curriculum = data.curriculum
+        if curriculum is None:
+            return None
+        return RowOrder(by=curriculum.kind, descending=curriculum.descending, pacing=curriculum.pacing)
+
     def _train(self, method: Method, data: Data) -> Stage:
         model, training = self.recipe.model, self.recipe.training
         resources = self._training_resources()
@@ -199,6 +268,11 @@ class Lowering:
             models={role: self._reference(role, ref, "method", role) for role, ref in method.models().items()},
             rewards=self._rewards_of(method, "method") if isinstance(method, OnlineMethod) else [],
             distributed=self.recipe.distributed,
+            order=self._order(data),
+            averaging=training.averaging,
+            best=training.checkpoints.best,
+            early_stopping=training.early_stopping,
+            ewc=None if training.ewc is None else Elastic(ewc_lambda=training.ewc.ewc_lambda),
             optimizer=training.optimizer if isinstance(training.optimizer, Muon | Adafactor) else None,
             packed=self._packing(data) != "none",
             world_size=world_size,
@@ -211,6 +285,10 @@ class Lowering:
         inputs = {"dataset": self._at("tokenize.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
         roles = {role: f"{ref.name}/export.model" for role, ref in method.models().items()
                  if isinstance(ref, RecipeReference)}  # fmt: skip
+        if isinstance(data.curriculum, ByPerplexity):
+            inputs["scores"] = self._at("score-data.scores")
+        if training.ewc is not None:
+            inputs["fisher"] = self._at("fisher.fisher")
         return self._stage("train", spec, inputs | self._base_input() | roles, resources)
 
     def _merge(self) -> Stage:
@@ -386,8 +464,14 @@ class Lowering:
             columns=source.columns,
             weight=source.weight,
             max_samples=source.max_samples,
+            difficulty=self._difficulty(location),
             label=label,
         )
+
+    def _difficulty(self, location: tuple[str | int, ...]) -> str | None:
+        """The column by which the rows of a source are ordered."""
+        curriculum = self.recipe.data.curriculum if self.recipe.data is not None else None
+        return curriculum.column if isinstance(curriculum, ByColumn) and location[:2] == ("data", "train") else None
 
     def _suite(
         self, i: int, suite: Suite
@@ -452,7 +536,7 @@ class Lowering:
     def _packing(self, data: Data) -> Literal["none", "bfd", "bfd_split", "wrapped"]:
         if data.packing is not None:
             return data.packing
-        pretraining = isinstance(self.recipe.method, Pretrain)
+        pretraining = isinstance(self.recipe.method, Pretrain) and data.curriculum is None
         packing: Literal["none", "bfd_split"] = "bfd_split" if pretraining else "none"
         because = "pretraining fills every sequence and loses nothing" if pretraining else "one row, one sequence"
         self._derive("data.packing", packing, because)

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
 from transformers import TrainerCallback
+from transformers.integrations import unset_hf_deepspeed_config
 
 from llmrecipe import accelerating
 from llmrecipe.accelerating import LauncherError
@@ -29,7 +30,7 @@ CHANGE = "change one of the two: `distributed` in the recipe, or the configurati
 
 
 def declare(spec: Train, place: Place) -> None:
-    """Set the variables by which Accelerate learns the strategy. Call it before the configuration of the trainer is made.
+    """Set the variables by which Accelerate learns the strategy. Call it before the trainer is configured.
 
     Raises:
         StageError: a launcher around this process says something else, or DeepSpeed is not installed.
@@ -103,6 +104,14 @@ def check_processes(spec: Train) -> None:
             f"Accelerate has joined {state.num_processes} processes, and the plan is for {spec.world_size}",
             "start them with `llmrecipe run`, `accelerate launch` or `torchrun`",
         )
+
+
+def read_whole() -> None:
+    """Let the next model be read whole by each process, to be spread when the trainer takes it.
+
+    Under ZeRO-3 Transformers would spread it while it is read, and what a model does could not be tried before.
+    """
+    unset_hf_deepspeed_config()
 
 
 class InForce(TrainerCallback):  # type: ignore[misc]

@@ -1,0 +1,364 @@
+"""LR4: what FSDP and DeepSpeed cannot be combined with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.optimization import SGD, Adafactor, AdamW, Muon, Optimizer, ScheduleFree
+from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.model import FromScratch
+from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
+from llmrecipe.vocabulary import DoRA, Full, LoRA
+
+STRATEGY_RULES = ("LR249", "LR407", "LR409", "LR410", "LR411", "LR412")
+"""Rules that hold for the strategy of a launcher as well as for that of a recipe."""
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """Why a combination cannot be."""
+
+    at: str
+    """The field that is wrong, as a recipe names it."""
+    message: str
+    help: str
+
+
+def impossible_optimizer(strategy: Distributed, optimizer: Optimizer) -> Impossible | None:
+    """Whether the optimizer can step shares of weights."""
+    if not isinstance(strategy, FSDP | DeepSpeed):
+        return None
+    at, instead = "training.optimizer", "use `{kind: adamw}`, or `distributed: {kind: ddp}`"
+    match optimizer:
+        case Muon() | Adafactor():
+            message = f"`{optimizer.kind}` looks at whole matrices, and `{strategy.kind}` gives it shares of them"
+            return Impossible(at, message, instead)
+        case ScheduleFree():
+            message = f"`schedule_free` moves weights between steps, which `{strategy.kind}` holds in shares"
+            return Impossible(at, message, instead)
+        case AdamW(bits=32, paged=False) | SGD():
+            pass
+        case _ if isinstance(strategy, FSDP):
+            return Impossible(
+                at, "bitsandbytes, which makes this optimizer, does not know the shares of FSDP2", instead
+            )
+    if isinstance(strategy, DeepSpeed) and strategy.offload_optimizer != "none" and optimizer.kind != "adamw":
+        message = f"DeepSpeed does not step `{optimizer.kind}` where its state is offloaded to"
+        return Impossible(at, message, "use `{kind: adamw}`, or `offload_optimizer: none`")
+    return None
+
+
+def impossible_adapter(strategy: Distributed, adapter: Full | LoRA | DoRA) -> Impossible | None:
+    """Whether an adapter can be trained on a base that is spread."""
+    if isinstance(adapter, Full):
+        return None
+    third = isinstance(strategy, DeepSpeed) and strategy.zero_stage == 3
+    if third and isinstance(adapter, DoRA):
+        message = "`dora` measures the weights of the base in every step, and ZeRO-3 has spread them"
+        return Impossible("model.adapter.kind", message, "use `{kind: lora}`, `zero_stage: 2`, or `{kind: fsdp}`")
+    if isinstance(strategy, FSDP) and strategy.activation_checkpointing and adapter.lora_dropout > 0:
+        message = "the second forward pass of `activation_checkpointing` drops other inputs than the first"
+        help_ = "set `lora_dropout: 0`, or use `training.gradient_checkpointing` instead, which repeats the same"
+        return Impossible("model.adapter.lora_dropout", message, help_)
+    return None
+
+
+@rule("LR406")
+def fsdp_without_accelerators(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `fsdp` has accelerators.
+
+    ## Why is this bad?
+    On processors Accelerate gives every process the whole model, as `ddp` does, and says nothing.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp}
+    hardware: {num_accelerators: 2}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 2}
+    ```
+    """
+    recipe = case.recipe
+    if isinstance(recipe.distributed, FSDP) and recipe.hardware.accelerator == "cpu":
+        message = "`fsdp` on processors would be `ddp`"
+        yield Finding("distributed.kind", message, "name `hardware.accelerator`, or use `ddp` or `deepspeed`")
+
+
+@rule("LR407")
+def optimizer_of_shares(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that the optimizer can step shares of weights.
+
+    ## Why is this bad?
+    Under `fsdp` and `deepspeed` each process steps a share of every weight, and ZeRO flattens it. Muon and Adafactor
+    look at rows and columns of the whole matrix, and 8-bit optimizers at blocks of it: they would fail, or step
+    something else. Offloaded optimizer state is stepped by DeepSpeed's own AdamW.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {optimizer: {kind: muon}}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {optimizer: {kind: muon}}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    yield from _found(impossible_optimizer(case.recipe.distributed, case.recipe.training.optimizer))
+
+
+@rule("LR409")
+def offload_without_its_stage(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that what is offloaded is spread by the stage of ZeRO, and that `nvme` has a folder.
+
+    ## Why is this bad?
+    Stages 1 and 2 keep whole weights on every device. Disks hold state of stage 3 alone, and DeepSpeed has to be told
+    where.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: deepspeed, zero_stage: 2, offload_parameters: cpu}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: deepspeed, zero_stage: 3, offload_parameters: cpu}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    strategy = case.recipe.distributed
+    if not isinstance(strategy, DeepSpeed):
+        return
+    if strategy.offload_parameters != "none" and strategy.zero_stage != 3:
+        message = f"stage {strategy.zero_stage} does not spread weights, so that there is nothing to offload"
+        yield Finding("distributed.offload_parameters", message, "set `zero_stage: 3`, or leave it out")
+    if strategy.offload_optimizer == "nvme" and strategy.zero_stage != 3:
+        message = f"stage {strategy.zero_stage} does not offload to a disk"
+        yield Finding("distributed.offload_optimizer", message, "set `zero_stage: 3`, or `offload_optimizer: cpu`")
+    on_disk = "nvme" in (strategy.offload_optimizer, strategy.offload_parameters)
+    if on_disk and strategy.nvme_path is None:
+        at = (
+            "distributed.offload_optimizer"
+            if strategy.offload_optimizer == "nvme"
+            else "distributed.offload_parameters"
+        )
+        yield Finding(at, "`nvme` needs a folder on a disk of each node", "write `nvme_path: /local_nvme`")
+    if strategy.nvme_path is not None and not on_disk:
+        yield Finding("distributed.nvme_path", "nothing is offloaded there", "leave it out, or offload to `nvme`")
+
+
+@rule("LR410")
+def checkpointing_twice(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that activations are recomputed by one switch.
+
+    ## Why is this bad?
+    `distributed.activation_checkpointing` and `training.gradient_checkpointing` are two ways to the same end. With both
+    Transformers refuses to train, once the model is loaded.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {gradient_checkpointing: true}
+    distributed: {kind: fsdp, activation_checkpointing: true}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp, activation_checkpointing: true}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    strategy = case.recipe.distributed
+    if isinstance(strategy, FSDP) and strategy.activation_checkpointing and case.recipe.training.gradient_checkpointing:
+        help_ = "leave out `training.gradient_checkpointing`"
+        yield Finding("training.gradient_checkpointing", "activations would be recomputed twice", help_)
+
+
+@rule("LR411")
+def adapter_on_shares(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that the adapter can be trained on a base that is spread.
+
+    ## Why is this bad?
+    DoRA measures the weights of the base, which under ZeRO-3 are elsewhere. And FSDP's `activation_checkpointing` does
+    not repeat the random numbers of the first forward pass: with dropout, gradients would be those of another function.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: deepspeed, zero_stage: 3}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: deepspeed, zero_stage: 2}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    yield from _found(impossible_adapter(case.recipe.distributed, case.recipe.model.adapter))
+
+
+@rule("LR412")
+def read_by_one_process(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `cpu_ram_efficient_loading` is used where only one model is read, and as it is.
+
+    ## Why is this bad?
+    With it all processes but one begin without weights and get them when the model is spread. TRL spreads a reference
+    model without them, an adapter that begins with parts of the base finds none there, and a model from scratch is not
+    read at all.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: choices
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo}
+    distributed: {kind: fsdp, cpu_ram_efficient_loading: true}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: choices
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    recipe = case.recipe
+    if not isinstance(recipe.distributed, FSDP) or not recipe.distributed.cpu_ram_efficient_loading:
+        return
+    reason = _needs_weights(recipe)
+    if reason is not None:
+        yield Finding("distributed.cpu_ram_efficient_loading", reason, "leave it out: every process reads the weights")
+
+
+def _needs_weights(recipe: Recipe) -> str | None:
+    """Why every process has to have read the weights of the model; None when one will do."""
+    adapter = recipe.model.adapter
+    if recipe.method is not None and recipe.method.kind not in ("pretrain", "sft"):
+        return f"the method `{recipe.method.kind}` needs the weights in every process before they are spread"
+    if isinstance(recipe.model.base, FromScratch):
+        return "a model from scratch is not read"
+    if not isinstance(adapter, Full) and adapter.init_lora_weights not in ("default", "gaussian"):
+        return f"`init_lora_weights: {adapter.init_lora_weights}` begins with parts of the base"
+    return None
+
+
+@rule("LR413")
+def hybrid_over_one_node(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `sharding: hybrid` has several nodes.
+
+    ## Why is this bad?
+    It holds shares within a node and copies across nodes. Over one node it is `full`.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp, sharding: hybrid}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp, sharding: hybrid}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8, num_nodes: 4}
+    ```
+    """
+    strategy, hardware = case.recipe.distributed, case.recipe.hardware
+    if not isinstance(strategy, FSDP) or strategy.sharding != "hybrid":
+        return
+    if hardware.num_nodes == 1:
+        yield Finding("distributed.sharding", "`hybrid` over one node is `full`", "set `hardware.num_nodes`, or `full`")
+    elif hardware.num_accelerators == 1:
+        message = "`hybrid` over nodes of one device each spreads nothing"
+        yield Finding("distributed.sharding", message, "use `full`, which spreads over the nodes")
+
+
+def _found(problem: Impossible | None) -> Iterator[Finding]:
+    if problem is not None:
+        yield Finding(problem.at, problem.message, problem.help)
