@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from llmrecipe import facts
 from llmrecipe.lower.error import LoweringError
+from llmrecipe.lower.speed import speed
 from llmrecipe.methods import Method
 from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.rloo import RLOO
@@ -50,7 +51,6 @@ def arguments(recipe: Recipe, method: Method, world_size: int, derive: Derive) -
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "seed": training.seed,
-        "activation_checkpointing": training.gradient_checkpointing,
         "logging_steps": training.logging_steps,
         "save_strategy": "steps",
         "save_steps": training.checkpoints.save_steps,
@@ -58,7 +58,12 @@ def arguments(recipe: Recipe, method: Method, world_size: int, derive: Derive) -
         "dataloader_num_workers": training.dataloader_num_workers,
     }
     found |= _length_of_run(training, derive) | _precision(recipe, derive) | _evaluation(recipe)
-    found |= _optimizer(training.optimizer) | _schedule(training.schedule, derive)
+    found |= speed(training, method)
+    if training.label_smoothing:
+        found["label_smoothing_factor"] = training.label_smoothing
+    if training.neftune_noise_alpha is not None:
+        found["neftune_noise_alpha"] = training.neftune_noise_alpha
+    found |= _optimizer(training.optimizer) | _schedule(training, derive)
     if isinstance(method, GRPO | RLOO):
         _check_groups(recipe, method, world_size, found["gradient_accumulation_steps"])
     return found | method.options() | training.extra
@@ -153,7 +158,7 @@ def _optimizer(optimizer: Optimizer) -> Arguments:
             return {"optim": "schedule_free_adamw", "optim_args": _text(options)} | _adam(optimizer)
         case SGD():
             options = {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
-            return {"optim": "sgd"} | ({"optim_args": _text(options)} if optimizer.momentum else {})
+            return {"optim": "sgd", "optim_args": _text(options)} if optimizer.momentum else {"optim": "sgd"}
         case Muon() | Adafactor():  # made by the training stage: the configuration class has no words for them
             return {}
 
@@ -175,10 +180,14 @@ def _text(options: Mapping[str, float | bool]) -> str:
     return ",".join(f"{name}={value}" for name, value in options.items())
 
 
-def _schedule(schedule: Schedule | None, derive: Derive) -> Arguments:
+def _schedule(training: Training, derive: Derive) -> Arguments:
+    schedule, averaged = training.schedule, isinstance(training.optimizer, ScheduleFree)
     if schedule is None:
-        schedule = Cosine(kind="cosine", warmup_ratio=0.03)
-        derive("training.schedule", schedule.model_dump(exclude_unset=True), "the usual schedule")
+        schedule = Constant(kind="constant") if averaged else Cosine(kind="cosine", warmup_ratio=0.03)
+        because = "`schedule_free` needs no other" if averaged else "the usual schedule"
+        derive("training.schedule", schedule.model_dump(exclude_unset=True), because)
+    if averaged:  # The optimizer warms up itself.
+        return {"lr_scheduler_type": "constant", "warmup_steps": schedule.warmup_steps or 0}
     # The trainer reads a number below one as a share of all steps.
     warmup = schedule.warmup_steps if schedule.warmup_steps is not None else schedule.warmup_ratio or 0
     kind, options = _lr_scheduler(schedule)
