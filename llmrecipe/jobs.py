@@ -2,14 +2,14 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from llmrecipe import launch
 from llmrecipe.launch import Start
-from llmrecipe.plan import Job, Stage, Train
+from llmrecipe.plan import PACKAGES, Job, Stage, Train
 from llmrecipe.store import RunError, Store, write
 
 
@@ -24,6 +24,10 @@ class Jobs:
     """Folder of the recipe, from which pinned relative paths start."""
     allow_code: bool
     """Whether code that the recipe points to may run."""
+    run: Path | None = None
+    """Folder of the run."""
+    packages: dict[str, str] = field(default_factory=dict)
+    """Versions that the addresses are for."""
 
     def write(self, stage: Stage) -> Path:
         """Write the job into the work folder of the stage, and return its path."""
@@ -41,6 +45,8 @@ class Jobs:
             work=str(self.store.work(address)),
             root=str(self.root.absolute()),
             allow_code=self.allow_code,
+            run=None if self.run is None else str(self.run.absolute()),
+            packages={name: self.packages.get(name) for name in ("llmrecipe", *PACKAGES[stage.spec.kind])},
         )
         path = self.store.work(address) / "job.json"
         write(path, json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

@@ -100,7 +100,7 @@ class _Run:
         self._watcher, self._leader = watcher, leader
         self._stages = selected(plan, options.until)
         self._addresses = plan.addresses()
-        self._jobs = Jobs(store, self._addresses, options.root, options.allow_code)
+        self._jobs = Jobs(store, self._addresses, options.root, options.allow_code, options.folder.path, plan.packages)
         self._stopping = Stopping()
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._done: dict[str, StageSummary] = {}

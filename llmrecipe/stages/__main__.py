@@ -84,6 +84,8 @@ def _place(job: Job) -> Place:
         trusted=trust.trusted(),
         rank=int(os.environ.get("RANK", "0")),
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        name=job.name,
+        run=None if job.run is None else Path(job.run).absolute(),
     )
 
 

@@ -45,6 +45,10 @@ class Place:
     """SHA-256 of the files in the user's trust list."""
     rank: int = 0
     world_size: int = 1
+    name: str = "recipe/stage"
+    """`RECIPE/STAGE`."""
+    run: Path | None = None
+    """Folder of the run, in which trackers keep their files; null where nobody says it."""
 
     def event(self, **fields: JsonValue) -> None:
         """Append one line to `events.jsonl`, which the live progress reads. Does nothing on other ranks than 0."""

@@ -17,13 +17,17 @@ from datasets import Dataset, load_from_disk
 from transformers import set_seed
 
 from llmrecipe.plan import HubModel, NewModel, Train
-from llmrecipe.stages import adapters, checkpoints, loading, quantized, roles, strategy
+from llmrecipe.stages import adapters, checkpoints, loading, quantized, roles, speed, strategy
+from llmrecipe.stages import options as options_of
 from llmrecipe.stages.place import Interrupted, Place, StageError
+from llmrecipe.stages.rows.record import DIFFICULTY
 from llmrecipe.stages.stopping import stop_tokens
 from llmrecipe.stages.token_rows import has_rows
-from llmrecipe.trainers import grouped, masked, pretokenized, rewards, sharded
+from llmrecipe.trainers import grouped, masked, pretokenized, rewards, sharded, trackers
+from llmrecipe.trainers.best import Judge
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 from llmrecipe.trainers.collator import CausalCollator, collator_for
+from llmrecipe.trainers.lengths import LengthGrouping
 from llmrecipe.trainers.masked import MaskedLoss, MaskedRows
 from llmrecipe.trainers.monitor import Monitor
 from llmrecipe.trainers.ppo_heads import PolicyWithValue
@@ -32,7 +36,7 @@ from llmrecipe.trainers.supervised import TRAINERS, SupervisedLoss
 from llmrecipe.trainers.telemetry import peak_of
 from llmrecipe.vocabulary import DoRA, Full, LoRA, Masking
 
-CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids")
+CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids", DIFFICULTY)
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "completion_ids", "label")
 BEGINNING = "adapter-beginning.safetensors"
 
@@ -66,6 +70,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     if spec.rewards:
         rewards.check_references(spec.rewards, train.with_format(None)["reference"])
         online = {"reward_funcs": rewards.build(spec.rewards, spec.models, place, spec.trust_remote_code)}
+    options_of.check_packages(spec)
     strategy.declare(spec, place)
     arguments = _arguments(spec, place, evaluates=validation is not None)
     strategy.check_processes(spec)
@@ -83,25 +88,27 @@ def run(spec: Train, place: Place) -> dict[str, float]:
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        callbacks=[stop, *monitor.callbacks, in_force],
+        callbacks=[stop, *monitor.callbacks, in_force, Judge(spec.best, spec.early_stopping)],
         **roles.load(spec, place, model, tokenizer),
         **online,
     )
     in_force.trainer = trainer
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
+    options_of.equip(trainer, spec, place)
     with stop, monitor:
-        _train(trainer, monitor.log)
+        _train(trainer, spec, monitor.log)
     if stop.stopped:
         raise Interrupted
     if use_cache is not None:
         model.config.use_cache = use_cache  # Trainers switch it off; whoever loads the model wants it on.
     if isinstance(spec.model, NewModel) and hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # Only training needs them.
+    chosen = options_of.finish(trainer, spec)
     _save(trainer, place)
     if not isinstance(spec.adapter, Full) and adapters.takes_from_weights(spec.adapter) and trainer.args.should_save:
         adapters.subtract_beginning(place.output / "model", place.work / BEGINNING)
-    return _metrics(trainer)
+    return _metrics(trainer) | chosen
 
 
 def _dataset(folder: Path) -> Dataset | None:
@@ -160,6 +167,7 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
         "report_to": "none",
         "save_total_limit": None,  # Ours counts complete checkpoints only.
         "seed": spec.seed,
+        **trackers.names(spec.tracking.trackers, place),
     }
     config = _import(spec.config)
     known = {field.name for field in dataclasses.fields(config)}
@@ -186,6 +194,9 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     causal = spec.trainer in TRAINERS and isinstance(options.get("data_collator"), CausalCollator)
     mixins: tuple[type, ...] = (MaskedLoss,) if spec.masking is not None else (SupervisedLoss,) if causal else ()
     tokens = pretokenized.MIXINS.get(spec.trainer, ())
+    if causal:
+        tokens = (*tokens, LengthGrouping)
+    speed.prepare(spec, model)
     if spec.trainer in grouped.TRAINERS:
         mixins = (grouped.Grouped,)
         model.generation_config.eos_token_id = stop_tokens(options["processing_class"], model)
@@ -203,7 +214,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`label_smoothing_factor` is deprecated", FutureWarning)
-            trainer = staged(kind, *mixins, *tokens)(model=model, **options)
+            trainer = staged(kind, *options_of.mixins(spec), *mixins, *tokens)(model=model, **options)
     except ValueError as error:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
     if mixins:
@@ -232,7 +243,7 @@ def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator | maske
     return collator_for(model, spec.attention, spec.packed, pad)
 
 
-def _train(trainer: Any, log: TrainingLog) -> None:
+def _train(trainer: Any, spec: Train, log: TrainingLog) -> None:
     """Train from the newest complete checkpoint, or from the start."""
     newest: list[Path | None] = [None]
     if trainer.args.process_index == 0:
@@ -241,7 +252,7 @@ def _train(trainer: Any, log: TrainingLog) -> None:
     checkpoint = newest[0]
     if checkpoint is not None:
         state = json.loads((checkpoint / "trainer_state.json").read_bytes())
-        if state["global_step"] >= state["max_steps"]:  # The trainer would do one step more.
+        if options_of.ended(state, spec):  # The trainer would do one step more.
             trainer.restore(checkpoint)
             log.write(trainer.state)
             return
