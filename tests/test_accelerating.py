@@ -12,7 +12,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
 from llmrecipe import accelerating, launch
-from llmrecipe.accelerating import LauncherError
+from llmrecipe.accelerating import Launched, LauncherError
 from llmrecipe.plan import Resources
 from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single
 
@@ -108,4 +108,43 @@ ZERO = {"ACCELERATE_USE_DEEPSPEED": "true"}
 def test_what_no_recipe_can_say_is_refused(variables: dict[str, str], message: str) -> None:
     with pytest.raises(LauncherError, match=message) as caught:
         accelerating.declared(variables)
+    assert caught.value.help
+
+
+TWO = Launched(1, 2)
+ZERO3 = Launched(1, 2, DeepSpeed(kind="deepspeed", zero_stage=3, offload_optimizer="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("written", "launched", "expected"),
+    [
+        (None, TWO, DDP(kind="ddp")),
+        (None, ZERO3, ZERO3.strategy),
+        (FSDP(kind="fsdp"), TWO, FSDP(kind="fsdp")),
+        (DeepSpeed(kind="deepspeed"), ZERO3, ZERO3.strategy),
+        (DeepSpeed(kind="deepspeed", zero_stage=3), ZERO3, ZERO3.strategy),
+        (Single(kind="single"), Launched(1, 1), Single(kind="single")),
+    ],
+)
+def test_what_a_recipe_leaves_out_the_launcher_says(
+    written: Distributed | None, launched: Launched, expected: Distributed
+) -> None:
+    found = accelerating.settled(written or Single(kind="single"), launched, written is not None)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "launched", "message"),
+    [
+        (Single(kind="single"), TWO, "the recipe says `single`, and the launcher started 2 processes"),
+        (DDP(kind="ddp"), ZERO3, "`kind: ddp`, and the launcher says `deepspeed`"),
+        (FSDP(kind="fsdp"), ZERO3, "`kind: fsdp`, and the launcher says `deepspeed`"),
+        (DeepSpeed(kind="deepspeed", zero_stage=2), ZERO3, "`zero_stage: 2`, and the launcher says `3`"),
+    ],
+)
+def test_recipe_and_launcher_must_not_say_different_things(
+    written: Distributed, launched: Launched, message: str
+) -> None:
+    with pytest.raises(LauncherError, match=message) as caught:
+        accelerating.settled(written, launched, written=True)
     assert caught.value.help

@@ -9,9 +9,10 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from llmrecipe import launch
+from llmrecipe.accelerating import Launched
 from llmrecipe.plan import Resources
 from llmrecipe.store import RunError
-from llmrecipe.strategies import DDP, Distributed
+from llmrecipe.strategies import DDP, FSDP, Distributed
 
 CPU = Resources()
 CPU_2 = Resources(processes=2)
@@ -66,3 +67,26 @@ def test_a_missing_accelerate_is_named_before_anything_starts(tmp_path, monkeypa
     with pytest.raises(RunError, match="`accelerate` is not installed") as caught:
         launch.accelerate(tmp_path / "job.json", tmp_path / "accelerate.yaml", {})
     assert caught.value.help == "pip install 'llmrecipe[train]'"
+
+
+RANK = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+}  # fmt: skip
+
+
+def test_a_launcher_around_us_says_how_many_processes_there_are_and_how_they_share():
+    assert launch.around({"PATH": "/bin"}) is None
+    assert launch.around({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert launch.around(RANK) == Launched(2, 2)
+    assert launch.around(RANK | FSDP2) == Launched(2, 2, FSDP(kind="fsdp"))
+    with pytest.raises(RunError, match="FSDP version 1"):
+        launch.around(RANK | FSDP2 | {"FSDP_VERSION": "1"})
+
+
+def test_the_one_process_of_accelerate_launch_on_processors_is_known_and_gets_all_cores():
+    told = {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    assert launch.started_alone(told)
+    assert not launch.started_alone({**told, "RANK": "0"})
+    assert not launch.started_alone({"ACCELERATE_MIXED_PRECISION": "no"})
+    assert launch.alone(told, 1)["OMP_NUM_THREADS"] == str(launch.cores())

@@ -104,11 +104,3 @@ def test_the_others_end_the_job_when_rank_zero_has_failed(tmp_path):
 def test_ranks_without_a_launcher_of_pytorch_are_refused():
     with pytest.raises(RunError, match="WORLD_SIZE is 2, but no launcher"):
         ranks.connect({"WORLD_SIZE": "2", "RANK": "0"})
-
-
-def test_a_launcher_that_started_one_process_instead_of_several_is_refused():
-    with pytest.raises(RunError, match="has started one") as caught:
-        ranks.check_launcher({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"})
-    assert "--multi_gpu" in caught.value.help
-    ranks.check_launcher({})
-    ranks.check_launcher({"ACCELERATE_MIXED_PRECISION": "no", **AROUND})

@@ -1,6 +1,7 @@
 """Whether what is to be trained is trained: tensors without a gradient, and tensors that stay as they were."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,6 +58,8 @@ class TrainedTensors:
         if self._steps < STEPS or reached < 0.5:
             return None
         self.done = True
+        if "DeepSpeed" in type(optimizer).__name__ and any(p.dtype != torch.float32 for p in _trained(model)):
+            return None  # What the model has are rounded copies of weights that DeepSpeed steps in float32.
         after, before = fingerprints(model), self._before
         self._before = None
         same = [name for name, found in after.items() if before.get(name) == found]
@@ -89,3 +92,7 @@ def _here(parameter: Any) -> torch.Tensor:
     """The part of a tensor that this process holds."""
     local = getattr(parameter, "ds_tensor", parameter)
     return local.to_local() if hasattr(local, "to_local") else local
+
+
+def _trained(model: Any) -> Iterator[torch.Tensor]:
+    return (parameter for parameter in model.parameters() if parameter.requires_grad)
