@@ -17,7 +17,8 @@ from llmrecipe.hashing import file_sha256, folder_sha256
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import OPTIONAL_PACKAGES, PACKAGES, PinnedFile
-from llmrecipe.recipe.data import Files, Hub
+from llmrecipe.recipe.combination import Combination
+from llmrecipe.recipe.data import ByPerplexity, Files, Hub
 from llmrecipe.recipe.data import Source as DataSource
 from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Rewards
 from llmrecipe.schema import Section
@@ -91,6 +92,8 @@ def sources(document: Document) -> Iterator[tuple[Location, DataSource]]:
         if recipe.data.validation is not None:
             held_out = recipe.data.validation.sources or []
             yield from ((("data", "validation", "sources", i), source) for i, source in enumerate(held_out))
+    if recipe.training.ewc is not None:
+        yield from ((("training", "ewc", "data", i), source) for i, source in enumerate(recipe.training.ewc.data))
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
         if isinstance(suite, Generation | Rewards | PreferenceAccuracy):
             yield from ((("evaluation", "suites", i, "sources", j), source) for j, source in enumerate(suite.sources))
@@ -110,11 +113,22 @@ def rewards(document: Document) -> Iterator[tuple[Location, RewardFunction]]:
 def models(document: Document) -> Iterator[tuple[Location, ModelReference]]:
     """Every model that the method or a suite needs beside the trained one, and where it stands."""
     recipe = document.recipe
+    if isinstance(recipe.model.base, Combination):
+        for place, reference in recipe.model.base.parts().items():
+            yield part_at(place), reference
     if recipe.method is not None:
         yield from ((("method", role), reference) for role, reference in recipe.method.models().items())
+    if recipe.data is not None and isinstance(recipe.data.curriculum, ByPerplexity):
+        yield ("data", "curriculum", "model"), recipe.data.curriculum.model
     for i, suite in enumerate(recipe.evaluation.suites if recipe.evaluation else []):
         if isinstance(suite, Rewards) and suite.reward_model is not None:
             yield ("evaluation", "suites", i, "reward_model"), suite.reward_model
+
+
+def part_at(place: str) -> Location:
+    """Where a part of a merge is written, by its place: `base` or `models.0`."""
+    kind, _, number = place.partition(".")
+    return ("model", "base", "merge", kind, *((int(number), "model") if number else ()))
 
 
 class _Pins:

@@ -212,14 +212,62 @@ Averaging = Annotated[EMA | SWA, Field(discriminator="kind")]
 # -- ends --
 
 
-class EarlyStopping(Section):
-    """End training when validations get no better."""
+class Best(Section):
+    """What makes one validation better than another."""
 
     metric: Annotated[str, Field(pattern=r"^eval_[a-z0-9_/]+$")] = "eval_loss"
     """What of a validation counts, as the log names it."""
     greater_is_better: bool = False
     """Whether it should rise."""
+
+
+class EarlyStopping(Best):
+    """End training when validations get no better."""
+
     patience: PositiveInt = 3
     """Validations without a better value after which training ends."""
     threshold: Annotated[float, Field(ge=0)] = 0.0
     """How much better a value must be to count."""
+
+
+# -- the order of rows --
+
+
+class Sorted(Section):
+    """Every row once, the easy ones first. Source: https://doi.org/10.1145/1553374.1553380"""
+
+    kind: Literal["sorted"]
+    epochs: PositiveInt | None = None
+    """Passes over the rows in this order, later ones are shuffled. Left out: all."""
+
+
+class Competence(Section):
+    """Rows by chance among the easiest, of which there are more and more. Source: https://arxiv.org/abs/1903.09848"""
+
+    kind: Literal["competence"]
+    start_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the rows, the easiest, with which training begins. It grows with the root of the time."""
+    full_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the training after which all rows are among them."""
+
+
+Pacing = Annotated[Sorted | Competence, Field(discriminator="kind")]
+
+
+class RowOrder(Section):
+    """By what rows are ordered, and how that order is gone through."""
+
+    by: Literal["length", "column", "perplexity"]
+    descending: bool = False
+    """Whether the largest value is the easiest."""
+    pacing: Pacing = Sorted(kind="sorted")
+
+
+class Elastic(Section):
+    """Hold weights near their beginning, the more the more an old task needs them.
+
+    Source: https://arxiv.org/abs/1612.00796
+    """
+
+    ewc_lambda: Annotated[float, Field(gt=0)]
+    """Weight of the penalty: half of it times the sum of Fisher information times squared distance."""

@@ -6,12 +6,12 @@ secret and no code: local files are named relative to the folder of the recipe a
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from llmrecipe.optimization import OwnOptimizer
+from llmrecipe.optimization import Averaging, Best, EarlyStopping, Elastic, OwnOptimizer, RowOrder
 from llmrecipe.schema import PLACEMENT, Name, PositiveInt, SecretName, Section
 from llmrecipe.strategies import Distributed, Single
 from llmrecipe.vocabulary import (
@@ -82,6 +82,8 @@ class DataSource(Section):
     columns: dict[str, str]
     weight: float | None
     max_samples: int | None
+    difficulty: str | None = None
+    """Column with a number by which rows are ordered."""
     label: Annotated[str, PLACEMENT]
     """What messages call it: `data.train[0]`."""
 
@@ -237,6 +239,14 @@ class Train(Section):
     rewards: list[Reward] = []
     """What answers are scored with, by methods that generate them."""
     distributed: Distributed = Single(kind="single")
+    order: RowOrder | None = None
+    """The order of the rows; by chance without it. The order by `perplexity` is in the input `scores`."""
+    averaging: Averaging | None = None
+    best: Best | None = None
+    """Which validation the weights are of that are given; the last ones without it."""
+    early_stopping: EarlyStopping | None = None
+    ewc: Elastic | None = None
+    """Needs the input `fisher`."""
     optimizer: OwnOptimizer | None
     """An optimizer that `arguments` cannot name."""
     packed: bool
@@ -248,6 +258,38 @@ class Train(Section):
     tracking: Annotated[Tracking, PLACEMENT] = Tracking()
     accelerator: Annotated[str, PLACEMENT] = "cpu"
     """The preset of which the share of its peak is measured."""
+
+
+class Fisher(Section):
+    """Rows and a model -> how much each weight matters to the likelihood of the rows. Inputs `dataset`, and `model`.
+
+    Leaves `fisher/fisher.safetensors`: the diagonal of the Fisher information, by the names of the parameters.
+    """
+
+    kind: Literal["fisher"]
+    model: ModelOrigin
+    head: Head = "causal"
+    masking: Masking | None = None
+    estimate: Literal["empirical", "true"]
+    max_samples: PositiveInt
+    attention: Attention
+    packed: bool
+    seed: int
+    trust_remote_code: bool
+
+
+class ScoreData(Section):
+    """Rows and a model -> the perplexity of each training row under it. Inputs `dataset`, and `model` when one is made.
+
+    Leaves `scores/scores.json`: one number for each row, in their order.
+    """
+
+    kind: Literal["score_data"]
+    model: ModelOrigin
+    dtype: Dtype | Literal["auto"]
+    attention: Attention
+    batch_size: PositiveInt
+    trust_remote_code: bool
 
 
 class PerplexitySuite(Section):
@@ -337,6 +379,31 @@ class Merge(Section):
     trust_remote_code: bool
 
 
+class Combined(Section):
+    """One model of a merge."""
+
+    model: ModelOrigin
+    adapter: str | None = None
+    """Input with an adapter that is added to it."""
+    weight: float = 1.0
+    density: float = 1.0
+
+
+class Combine(Section):
+    """Several models -> one, of the type of the base or the first. Inputs are named in the models. Leaves `model/`."""
+
+    kind: Literal["combine"]
+    method: Literal["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"]
+    models: list[Combined]
+    base: Combined | None
+    """What the differences are taken to; none for `linear` and `slerp`."""
+    t: float | None
+    normalize: bool
+    seed: int
+    head: Head = "causal"
+    trust_remote_code: bool
+
+
 class Export(Section):
     """A model -> the folder that leaves. Inputs `model`, and whatever the model card tells of. Leaves `model/`."""
 
@@ -356,7 +423,7 @@ class Export(Section):
 
 
 Spec = Annotated[
-    PrepareData | TrainTokenizer | Tokenize | Train | Evaluate | CheckGates | Merge | Export,
+    PrepareData | TrainTokenizer | Tokenize | Fisher | ScoreData | Train | Evaluate | CheckGates | Merge | Combine | Export,
     Field(discriminator="kind"),
 ]
 
@@ -364,10 +431,13 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "prepare_data": ("pyarrow",),
     "train_tokenizer": ("tokenizers", "transformers"),
     "tokenize": ("tokenizers", "transformers"),
+    "fisher": ("torch", "transformers", "safetensors"),
+    "score_data": ("torch", "transformers"),
     "train": ("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
     "evaluate": ("torch", "transformers", "peft"),
     "check_gates": (),
     "merge": ("torch", "transformers", "peft"),
+    "combine": ("torch", "transformers", "peft", "safetensors"),
     "export": ("torch", "transformers", "safetensors"),
 }
 """Packages whose version is part of the address of what a stage leaves; llmrecipe's own always is."""
@@ -444,6 +514,17 @@ class Outcome(Section):
     seconds: float = 0.0
 
 
+class Continued(Section):
+    """A checkpoint of another training that was gone on from, because somebody said so."""
+
+    address: str
+    """Of the training that wrote it."""
+    step: int
+    """After how many optimizer steps."""
+    changes: list[str]
+    """What has changed since."""
+
+
 class Record(Section):
     """What an artifact is: its `stage.json`."""
 
@@ -456,6 +537,8 @@ class Record(Section):
     seconds: float
     packages: dict[str, str | None]
     """Versions of the packages that made it, as they were installed."""
+    continued: list[Continued] = []
+    """What it went on from, the oldest first; empty when one specification made it from start to end."""
 
 
 class Service(Section):
@@ -534,6 +617,17 @@ class Plan(Section):
             if candidate.name in wanted:
                 wanted |= {ref.partition(".")[0] for ref in candidate.inputs.values()}
         return (candidate for candidate in self.stages if candidate.name in wanted)
+
+
+def training_record(spec: Train | Spec, inputs: Mapping[str, str]) -> JsonValue:
+    """What a checkpoint belongs to: the specification without placement, and the artifacts of the inputs.
+
+    Args:
+        spec: of the training stage.
+        inputs: name -> folder `.../ADDRESS/OUTPUT`.
+    """
+    folders: dict[str, JsonValue] = {name: "/".join(folder.split("/")[-2:]) for name, folder in inputs.items()}
+    return {"spec": _content(spec), "inputs": folders}
 
 
 def _content(value: object) -> JsonValue:

@@ -22,7 +22,7 @@ def head_of_base(case: Case) -> Head | None:
     if recipe is not case.recipe and recipe.method is not None:
         return recipe.method.head
     family = _family(recipe)
-    return families()[family].head if family in families() else None
+    return families()[family].head if family is not None and family in families() else None
 
 
 def _beginning(case: Case) -> Recipe | None:

@@ -12,6 +12,7 @@ from llmrecipe import facts
 from llmrecipe.accelerating import Launched
 from llmrecipe.lock import Lock, hub_key, is_commit
 from llmrecipe.lower.arguments import arguments
+from llmrecipe.lower.combination import combine, head
 from llmrecipe.lower.rewards import rewards
 from llmrecipe.methods import Method
 from llmrecipe.methods.online import REWARD_MODEL, OnlineMethod
@@ -48,6 +49,7 @@ from llmrecipe.plan import (
     TrainTokenizer,
 )
 from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.data import ByColumn, ByPerplexity, Data, Files, Source
 from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, PreferenceAccuracy, Suite
 from llmrecipe.recipe.evaluation import Rewards as RewardSection
@@ -120,6 +122,9 @@ class Lowering:
     def stages(self) -> list[Stage]:
         """Every stage of this recipe, in an order in which they can be done."""
         recipe, found = self.recipe, list[Stage]()
+        if isinstance(recipe.model.base, Combination):
+            spec, inputs = combine(recipe, recipe.model.base, self.known, self._pinned)
+            found.append(self._stage("combine", spec, inputs))
         if recipe.method is not None and recipe.data is not None:
             found.append(self._prepare_data(recipe.data))
             if isinstance(recipe.tokenizer, TrainTokenizerSection):
@@ -350,7 +355,7 @@ class Lowering:
     def _origin(self) -> ModelOrigin:
         base = self.recipe.model.base
         match base:
-            case RecipeReference():
+            case RecipeReference() | Combination():
                 return InputModel(kind="input")
             case FromScratch():
                 return NewModel(kind="new", architecture=self._architecture(base.architecture))
@@ -372,10 +377,7 @@ class Lowering:
     @property
     def _head(self) -> Head:
         """What the model ends in: what the nearest method says on the way to its base."""
-        recipe = self.recipe
-        while recipe.method is None and isinstance(recipe.model.base, RecipeReference):
-            recipe = self.known[recipe.model.base.name]
-        return "causal" if recipe.method is None else recipe.method.head
+        return head(self.recipe, self.known)
 
     def _commit(self, kind: str, repo: str, revision: str | None) -> str | None:
         if is_commit(revision):
@@ -384,7 +386,19 @@ class Lowering:
 
     def _base_input(self) -> dict[str, str]:
         base = self.recipe.model.base
+        if isinstance(base, Combination):
+            return {"model": self._at("combine.model")}
         return {"model": f"{base.name}/export.model"} if isinstance(base, RecipeReference) else {}
+
+    def _pinned(
+        self, recipe: Recipe, role: str, reference: ModelReference, location: tuple[str | int, ...]
+    ) -> ModelOrigin:
+        """A model that another recipe of the file, or this one, names at a place."""
+        revision = recipe.model.revision if location == ("model", "base") else None
+        if isinstance(reference, str) and not is_path(reference):
+            return HubModel(kind="hub", repo=reference, revision=self._commit("model", reference, revision))
+        written = self if recipe is self.recipe else Lowering(recipe, self.lock, self.launched, self.known)
+        return written._reference(role, reference, *location)
 
     def _result_inputs(self) -> dict[str, str]:
         """Inputs that name the model as it is after training."""
@@ -418,6 +432,9 @@ class Lowering:
                 return base.name
             case FromScratch():
                 return None
+            case Combination():
+                parts = [part if isinstance(part, str) else part.name for part in base.parts().values()]
+                return f"{base.merge.kind} merge of {', '.join(Path(part).name for part in parts)}"
             case str():
                 return base
 

@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmrecipe.optimization import Pacing, Sorted
 from llmrecipe.schema import Fraction, PositiveInt, Section
-from llmrecipe.vocabulary import Format, PrepareStep
+from llmrecipe.vocabulary import Format, ModelReference, PrepareStep
 
 
 class _Source(Section):
@@ -63,6 +64,38 @@ class Validation(Section):
         return self
 
 
+class _Curriculum(Section):
+    descending: bool = False
+    """Begin with the largest values."""
+    pacing: Pacing = Sorted(kind="sorted")
+    """How the order is gone through."""
+
+
+class ByLength(_Curriculum):
+    """Short rows are easy: tokens of a row."""
+
+    kind: Literal["length"]
+
+
+class ByColumn(_Curriculum):
+    """The data says what is easy."""
+
+    kind: Literal["column"]
+    column: Annotated[str, Field(min_length=1)]
+    """Column of every training source that holds a number."""
+
+
+class ByPerplexity(_Curriculum):
+    """Rows that another model expects are easy."""
+
+    kind: Literal["perplexity"]
+    model: ModelReference
+    """A model with the same tokenizer: `{recipe: NAME}`, a folder or a Hub id."""
+
+
+Curriculum = Annotated[ByLength | ByColumn | ByPerplexity, Field(discriminator="kind")]
+
+
 class Data(Section):
     """What the model learns from."""
 
@@ -74,10 +107,12 @@ class Data(Section):
     """With weights: stop when the first source is used up (no row twice), or repeat rows until all are."""
     prepare: list[PrepareStep] = []
     """Steps over every row, in this order."""
+    curriculum: Curriculum | None = None
+    """The order in which rows are learned from. Left out: by chance, anew in every epoch."""
     packing: Literal["none", "bfd", "bfd_split", "wrapped"] | None = None
     """How rows share a sequence of `training.max_length` tokens.
 
     `bfd`: best-fit decreasing, longer rows are cut; `bfd_split`: the same, longer rows are split and nothing is lost;
     `wrapped`: one stream of tokens cut at every `max_length`. Packed rows never see each other. Left out: `bfd_split`
-    for the method `pretrain`, `none` for others.
+    for the method `pretrain` without a curriculum, `none` otherwise.
     """

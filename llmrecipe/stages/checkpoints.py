@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import JsonValue
 from safetensors import SafetensorError
 
 from llmrecipe.stages.place import StageError
@@ -22,18 +23,37 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_PREFIX))
 
 
-def seal(checkpoint: Path) -> None:
-    """Write down what a finished checkpoint consists of. Only then it is one."""
+def seal(checkpoint: Path, training: JsonValue = None) -> None:
+    """Write down what a finished checkpoint consists of, and which training it belongs to. Only then it is one."""
     files = {}
     for path in _files(checkpoint):
         _sync(path)
         files[path.relative_to(checkpoint).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
     written = checkpoint / (MANIFEST + ".new")
-    written.write_text(json.dumps({"step": step_of(checkpoint), "files": files}, indent=1), encoding="utf-8")
+    manifest = {"step": step_of(checkpoint), "training": training, "files": files}
+    written.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     _sync(written)
     written.rename(checkpoint / MANIFEST)
     _sync(checkpoint)
     _sync(checkpoint.parent)
+
+
+def belongs(checkpoint: Path, training: JsonValue) -> bool:
+    """See that a complete checkpoint is of this very training.
+
+    Returns:
+        Whether it was written under other options, which somebody chose to go on from.
+
+    Raises:
+        StageError: it is of another one.
+    """
+    manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+    if manifest.get("training") != training:
+        raise StageError(
+            f"{checkpoint} was written by a training with another specification, data or number of processes",
+            f"remove {checkpoint.parent.parent} to begin anew",
+        )
+    return bool(manifest.get("changed", False))
 
 
 def complete(checkpoint: Path) -> bool:
@@ -57,10 +77,16 @@ def newest_complete(folder: Path) -> Path | None:
     return None
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the newest checkpoints. Call it when the newest is complete."""
+def at_step(folder: Path, step: int) -> Path:
+    """The checkpoint that is taken after a step."""
+    return folder / f"{_PREFIX}{step}"
+
+
+def keep_newest(folder: Path, count: int, best: int | None = None) -> None:
+    """Remove all but the newest checkpoints and the one of the best step. Call it when the newest is complete."""
     for checkpoint in _checkpoints(folder)[:-count]:
-        shutil.rmtree(checkpoint)
+        if step_of(checkpoint) != best:
+            shutil.rmtree(checkpoint)
 
 
 @contextmanager

@@ -19,11 +19,12 @@ def has_rows(folder: Path) -> bool:
 
 
 def read_rows(folder: Path) -> list[TokenRow]:
-    """All rows of a split; the integers stay in the mapped file."""
+    """All rows of a split, their lists of integers alone; these stay in the mapped file."""
     tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in _files(folder)]
     table = pa.concat_tables(tables)
-    columns = [_lists(table[name]) for name in table.column_names]
-    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+    names = [field.name for field in table.schema if pa.types.is_list(field.type)]
+    columns = [_lists(table[name]) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from llmrecipe.stages.packing import Sequences, pack
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.preferences import write_preferences, write_unpaired
 from llmrecipe.stages.prompts import write_prompts
-from llmrecipe.stages.rows.record import Row
+from llmrecipe.stages.rows.record import DIFFICULTY, Row
 from llmrecipe.stages.rows.shards import count_rows, read_tables
 from llmrecipe.stages.token_report import SAMPLES, TokenReport, spans
 from llmrecipe.stages.tokenizer import check_turns_end, load_tokenizer, template_for_assistant_loss
@@ -122,16 +123,19 @@ def _causal(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> Tok
     """Encode a split into two flat files, then lay it into sequences: memory does not grow with the tokens."""
     report = TokenReport(spec.max_length)
     begin = encoder.tokenizer.bos_token_id
-    lengths = array("q")
+    lengths, difficulties = array("q"), array("d")
     names = ("ids", "labels", "words") if spec.words else ("ids", "labels")
     paths = [place.work / f"{split}-{name}.bin" for name in names]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
         for rows in _batches(spec, place, split):
-            for row in encoder.masked(rows, spec.words) if spec.objective == "masked" else encoder.causal(rows):
+            encoded = encoder.masked(rows, spec.words) if spec.objective == "masked" else encoder.causal(rows)
+            for row, read in zip(encoded, rows, strict=True):
                 kept = _account(spec, report, row)
                 if kept is None:
                     continue
+                if DIFFICULTY in read:
+                    difficulties.append(read[DIFFICULTY])
                 if len(report.samples) < SAMPLES:
                     report.samples.append(
                         {"spans": spans(encoder.tokenizer, kept.ids.tolist(), kept.learned().tolist())}
@@ -142,10 +146,21 @@ def _causal(spec: Tokenize, place: Place, encoder: Encoder, split: Split) -> Tok
                 lengths.append(len(kept.ids))
     _check_not_empty(report, split)
     sequences = pack(np.frombuffer(lengths, np.int64), spec.max_length, spec.packing)
-    _write_sequences(spec, sequences, paths, DatasetWriter(place.output / "dataset" / split), report)
+    flat = _Flat(paths, difficulties)
+    _write_sequences(spec, sequences, flat, DatasetWriter(place.output / "dataset" / split), report)
     for path in paths:
         path.unlink()
     return report
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """The tokens of all rows, end to end."""
+
+    paths: list[Path]
+    """Files of ids, of labels, and of words where these are told."""
+    difficulties: "array[float]"
+    """One number for each row by which rows are ordered, or none."""
 
 
 def _account(spec: Tokenize, report: TokenReport, row: Encoded) -> Encoded | None:
@@ -162,13 +177,13 @@ def _account(spec: Tokenize, report: TokenReport, row: Encoded) -> Encoded | Non
 
 
 def _write_sequences(
-    spec: Tokenize, sequences: Sequences, paths: list[Path], writer: DatasetWriter, report: TokenReport
+    spec: Tokenize, sequences: Sequences, flat: _Flat, writer: DatasetWriter, report: TokenReport
 ) -> None:
     """Gather the tokens of each sequence, about a million at a time.
 
     In packed sequences the first token of a document has no label: the one before it belongs to another document.
     """
-    flat_ids, flat_labels, *flat_words = (np.memmap(path, np.int32, "r") for path in paths)
+    flat_ids, flat_labels, *flat_words = (np.memmap(path, np.int32, "r") for path in flat.paths)
     ends = np.cumsum(np.add.reduceat(sequences.lengths, sequences.bounds[:-1]))
     chunks = np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_TOKENS), side="left")
     edges = np.unique(np.append(chunks, len(sequences)))
@@ -187,7 +202,10 @@ def _write_sequences(
         bounds = sequences.bounds[first : last + 1] - low
         sizes = np.add.reduceat(lengths, bounds[:-1]).tolist()
         columns = {"input_ids": integer_lists(ids, sizes), "labels": integer_lists(labels, sizes)}
-        columns |= {"word_ids": integer_lists(words[where], sizes) for words in flat_words}
+        for words in flat_words:
+            columns["word_ids"] = integer_lists(words[where], sizes)
+        if flat.difficulties:
+            columns[DIFFICULTY] = pa.array(flat.difficulties[first:last], pa.float64())
         if spec.packing != "none":
             columns["seq_lengths"] = integer_lists(lengths.astype(np.int32), np.diff(bounds).tolist())
         writer.write(pa.table(columns))

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
 from transformers import set_seed
 
-from llmrecipe.plan import HubModel, NewModel, Train
+from llmrecipe.plan import HubModel, NewModel, Train, training_record
 from llmrecipe.stages import adapters, checkpoints, loading, quantized, roles, speed, strategy
 from llmrecipe.stages import options as options_of
 from llmrecipe.stages.place import Interrupted, Place, StageError
@@ -96,6 +96,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
     options_of.equip(trainer, spec, place)
+    trainer.training_record = training_record(spec, {name: str(folder) for name, folder in place.inputs.items()})
     with stop, monitor:
         _train(trainer, spec, monitor.log)
     if stop.stopped:
@@ -251,8 +252,9 @@ def _train(trainer: Any, spec: Train, log: TrainingLog) -> None:
     broadcast_object_list(newest)
     checkpoint = newest[0]
     if checkpoint is not None:
+        trainer.changed = checkpoints.belongs(checkpoint, trainer.training_record)
         state = json.loads((checkpoint / "trainer_state.json").read_bytes())
-        if options_of.ended(state, spec):  # The trainer would do one step more.
+        if not trainer.changed and options_of.ended(state, spec):  # The trainer would do one step more.
             trainer.restore(checkpoint)
             log.write(trainer.state)
             return

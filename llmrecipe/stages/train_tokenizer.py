@@ -166,7 +166,7 @@ def _texts(folder: Path) -> Iterator[str]:
         for value in row.values():
             if isinstance(value, str):
                 yield value
-            else:
+            elif isinstance(value, list):
                 for turn in value:
                     yield turn["role"]
                     yield turn["content"]

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 
-from llmrecipe.optimization import OwnOptimizer
+from llmrecipe.optimization import Best, OwnOptimizer
 from llmrecipe.stages import checkpoints
 from llmrecipe.stages.place import StageError
 from llmrecipe.trainers import optimizers, sharded
+from llmrecipe.trainers.best import best_step
 from llmrecipe.trainers.callbacks import DIVERGED
+from llmrecipe.trainers.changed import optimizer_options, set_optimizer_options
 from llmrecipe.trainers.loraplus import split_groups
 from llmrecipe.trainers.telemetry import Telemetry
 
@@ -28,13 +31,21 @@ class Staged:
     model: Any
     accelerator: Any
     optimizer: Any
+    lr_scheduler: Any
 
     own_optimizer: OwnOptimizer | None = None
     """Optimizer instead of the one that the arguments name."""
     loraplus: float | None = None
     """How much faster the second matrices of an adapter learn."""
+    best: Best | None = None
+    """Which validation is the best one; its checkpoint is kept."""
     save_total_limit: int = 1
     """Complete checkpoints kept. The trainer's own rotation would count one that is not complete yet."""
+
+    training_record: JsonValue = None
+    """What checkpoints belong to."""
+    changed: bool = False
+    """Whether the checkpoint to go on from was written under other options, which are not to come back with it."""
 
     measured_seconds: float = 0.0
     """Time of training that the line which is being logged is about."""
@@ -96,8 +107,18 @@ class Staged:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                checkpoints.seal(folder)
-                checkpoints.keep_newest(folder.parent, self.save_total_limit)
+                checkpoints.seal(folder, self.training_record)
+                best = best_step(self.state.log_history, self.best) if self.best is not None else None
+                checkpoints.keep_newest(folder.parent, self.save_total_limit, best)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The trainer's own; after a change, the options of the recipe stay and only the state is taken over."""
+        if not self.changed:
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+            return
+        options = optimizer_options(self.optimizer)
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        set_optimizer_options(self.optimizer, self.lr_scheduler, options)
 
     def _check_weights(self, step: int) -> None:
         for name, parameter in self.model.named_parameters():

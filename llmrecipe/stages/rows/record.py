@@ -1,6 +1,7 @@
 """One row as it was read, and where: what every complaint about it starts with."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,11 @@ from typing import Any
 from llmrecipe.stages.place import StageError
 
 Row = dict[str, Any]
-"""A uniform row: every value is a string, a list of `{"role": ..., "content": ...}`, or a truth value (`label`)."""
+"""A uniform row: every value is a string, a list of `{"role": ..., "content": ...}`, a truth value (`label`), or
+a number (`difficulty`)."""
+
+DIFFICULTY = "difficulty"
+"""Column of the number by which a curriculum orders rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,18 @@ class Record:
             name = self.columns.get(column, column)
             raise self.wrong(f"`{name}` is {kind(value)}, not a string", "write it as a string, or leave the row out")
         return value
+
+    def number(self, column: str) -> float:
+        """The value of a column of the data that must be a number.
+
+        Raises:
+            StageError: the row lacks it, or it is something else.
+        """
+        value = self.data.get(column)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            message = f"`{column}` is {kind(value)}, not a finite number" if column in self.data else f"no `{column}`"
+            raise self.wrong(message, "`data.curriculum.column` names a column that holds a number in every row")
+        return float(value)
 
     def lacks(self, column: str) -> StageError:
         """What to say when a column is not there: which ones are, and which was probably meant."""

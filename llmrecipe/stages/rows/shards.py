@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrecipe.stages.columns import conversations, integers, strings
-from llmrecipe.stages.rows.record import Row
+from llmrecipe.stages.rows.record import DIFFICULTY, Row
 
 GROUP_ROWS = 10_000
 GROUP_CHARACTERS = 32_000_000
@@ -18,8 +18,8 @@ SHARD_ROWS = 100_000
 
 
 def layout(row: Mapping[str, Any]) -> tuple[tuple[str, type], ...]:
-    """The columns of a row and what they hold."""
-    return tuple((name, type(value)) for name, value in row.items())
+    """The columns of a row and what they hold, without the number by which training rows may be ordered."""
+    return tuple((name, type(value)) for name, value in row.items() if name != DIFFICULTY)
 
 
 class RowWriter:
@@ -67,6 +67,8 @@ def _column(values: list[Any]) -> pa.Array:
             return strings(values)
         case list():
             return conversations(values)
+        case float():
+            return pa.array(values, pa.float64())
     return integers(values)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from llmrecipe.plan import DataSource, PinnedDataset, PinnedFiles
 from llmrecipe.stages.rows.files import Located, read_files
 from llmrecipe.stages.rows.formats import FORMATS
-from llmrecipe.stages.rows.record import Record, Row
+from llmrecipe.stages.rows.record import DIFFICULTY, Record, Row
 
 
 def read_source(source: DataSource, root: Path) -> Iterator[tuple[str, Row]]:
@@ -21,7 +21,9 @@ def read_source(source: DataSource, root: Path) -> Iterator[tuple[str, Row]]:
     """
     convert = FORMATS[source.format]
     for where, data in _read(source, root):
-        yield where, convert(Record(where, data, source.label, source.columns))
+        record = Record(where, data, source.label, source.columns)
+        row = convert(record)
+        yield where, row if source.difficulty is None else row | {DIFFICULTY: record.number(source.difficulty)}
 
 
 def _read(source: DataSource, root: Path) -> Iterator[Located]:

@@ -118,7 +118,7 @@ def _map(row: Row, change: Callable[[str], str]) -> Row:
     def mapped(value: Any) -> Any:
         if isinstance(value, str):
             return change(value)
-        if isinstance(value, bool):
+        if isinstance(value, bool | float):
             return value
         return [{"role": turn["role"], "content": change(turn["content"])} for turn in value]
 
