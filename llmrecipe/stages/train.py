@@ -39,6 +39,8 @@ from llmrecipe.vocabulary import DoRA, Full, LoRA, Masking
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids", DIFFICULTY)
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "completion_ids", "label")
 BEGINNING = "adapter-beginning.safetensors"
+ONLINE = {"reward": "reward", "kl": "kl", "objective/scores": "reward", "objective/kl": "kl"}
+"""What the last line of the log says of answers that the model gave: key there -> metric."""
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # The plan says which methods are experimental.
 
@@ -48,7 +50,9 @@ def run(spec: Train, place: Place) -> dict[str, float]:
 
     Returns:
         `train_loss` and `eval_loss` (means in nats per token, or the method's own loss), `steps`, `train_tokens`
-        (without padding, all processes), `tokens_per_second`, `parameters`, `trainable_parameters`.
+        (without padding, all processes), `tokens_per_second`, `parameters`, `trainable_parameters`; where rewards are
+        learned from, `reward` (mean) and `kl` (nats from the model before training: of a token for GRPO and RLOO's
+        answers as their trainers log it, of an answer for PPO), as they were logged last.
 
     Raises:
         StageError: processes, data, model or arguments do not fit, training diverged, or the disk is full.
@@ -287,6 +291,7 @@ def _metrics(trainer: Any) -> dict[str, float]:
         "parameters": float(sum(map(sharded.size, trainer.model.parameters()))),
         "trainable_parameters": float(sum(sharded.size(p) for p in trainer.model.parameters() if p.requires_grad)),
     }
+    metrics |= {name: logged[-1][key] for key, name in ONLINE.items() if logged and logged[-1].get(key) is not None}
     evaluated = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
     return {"eval_loss": evaluated[-1], **metrics} if evaluated else metrics
 
