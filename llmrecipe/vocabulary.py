@@ -15,14 +15,16 @@ Format = Literal[
     "preference",
     "unpaired_preference",
     "prompt",
+    "question",
 ]
 """How the rows of a source are written.
 
 `text`: a string. `messages`: a list of `{role, content}`. `conversations`: a list of `{from, value}` (ShareGPT).
 `instruction`: `instruction`, optional `input`, `output` (Alpaca). `prompt_completion`: `prompt` and `completion`, two
 strings or two lists of messages. `preference`: `prompt`, `chosen` and `rejected`. `unpaired_preference`: `prompt`,
-`completion`, and `label`, whether the completion is a good one. `prompt`: `prompt` alone, a string or
-messages, and an optional `reference` to compare answers with.
+`completion`, and `label`, whether the completion is a good one. `prompt`: `prompt` alone, a string or messages, and an
+optional `reference` to compare answers with. `question`: likewise `question`, what the user of a chat asks, and
+`reference`.
 """
 
 RowKind = Literal["text", "messages", "prompt_completion", "preference", "unpaired_preference", "prompt"]
@@ -37,6 +39,7 @@ ROW_KIND: dict[Format, RowKind] = {
     "preference": "preference",
     "unpaired_preference": "unpaired_preference",
     "prompt": "prompt",
+    "question": "prompt",
 }
 
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -22,6 +22,7 @@ COLUMNS: dict[Format, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion"),
     "preference": ("prompt", "chosen", "rejected"),
     "prompt": ("prompt", "reference"),
+    "question": ("question", "reference"),
     "unpaired_preference": ("prompt", "completion", "label"),
 }
 """Columns that a format reads, by the names that `columns` maps from."""

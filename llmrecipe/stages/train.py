@@ -51,8 +51,8 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     Returns:
         `train_loss` and `eval_loss` (means in nats per token, or the method's own loss), `steps`, `train_tokens`
         (without padding, all processes), `tokens_per_second`, `parameters`, `trainable_parameters`; where rewards are
-        learned from, `reward` (mean) and `kl` (nats from the model before training: of a token for GRPO and RLOO's
-        answers as their trainers log it, of an answer for PPO), as they were logged last.
+        learned from, `reward` (mean) and `kl` (nats from the model before training: of a token for GRPO and RLOO,
+        of an answer for PPO), as they were logged last.
 
     Raises:
         StageError: processes, data, model or arguments do not fit, training diverged, or the disk is full.
@@ -172,7 +172,7 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
         "report_to": "none",
         "save_total_limit": None,  # Ours counts complete checkpoints only.
         "seed": spec.seed,
-        **trackers.names(spec.tracking.trackers, place),
+        **trackers.declare(spec.tracking.trackers, place),
     }
     config = _import(spec.config)
     known = {field.name for field in dataclasses.fields(config)}

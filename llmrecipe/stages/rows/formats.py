@@ -88,16 +88,21 @@ def prompt(record: Record) -> Row:
 
     A row without a reference has an empty one.
     """
-    reference = record.get("reference") if record.has("reference") else None
-    if reference is None:
-        reference = ""
-    elif not isinstance(reference, str):
-        reference = json.dumps(reference, ensure_ascii=False)
     asked = _value(record, "prompt")
     if isinstance(asked, list) and asked[-1]["role"] == "assistant":
         name = record.columns.get("prompt", "prompt")
         raise record.wrong(f"`{name}` ends with an answer of the assistant", "leave that answer out")
-    return {"prompt": asked, "reference": reference}
+    return {"prompt": asked, "reference": _reference(record)}
+
+
+def question(record: Record) -> Row:
+    """`question`: a string, what the user of a chat asks; optional `reference`, as in `prompt`."""
+    return {"prompt": [_turn("user", record.string("question"))], "reference": _reference(record)}
+
+
+def _reference(record: Record) -> str:
+    value = record.get("reference") if record.has("reference") else None
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def unpaired_preference(record: Record) -> Row:
@@ -120,6 +125,7 @@ FORMATS: dict[Format, Callable[[Record], Row]] = {
     "preference": preference,
     "unpaired_preference": unpaired_preference,
     "prompt": prompt,
+    "question": question,
 }
 
 
