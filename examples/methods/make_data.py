@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from worlds import village
+from worlds import manners, stories, village
 
 SEED = 2026
 FOLDER = Path(__file__).parent / "data"
 WORLDS: tuple[Callable[[Path, int], None], ...] = (
     # One line for each module of `worlds/`: it writes its files into the folder that it is given.
     village.write,
+    manners.write,
+    stories.write,
 )
 
 

@@ -13,7 +13,7 @@ from worlds.rows import write_rows
 WHO = ("fox", "owl", "bear", "hare", "frog", "wolf", "crow", "deer", "goat", "mole")
 WHERE = ("forest", "river", "meadow", "barn", "cave", "garden", "hill", "road")
 DOES = ("sees", "meets", "follows", "fears", "likes")
-ROWS, HELD_OUT, SENTENCES = 1200, 100, 4
+ROWS, HELD_OUT, SENTENCES = 1000, 100, 4
 
 
 def story(rng: random.Random) -> dict[str, Any]:
