@@ -22,6 +22,7 @@ default_root={root}
 root=${{LLMRECIPE_ROOT:-$here/$default_root}}
 cd -- "$root" || {{ echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }}
 python=${{PYTHON:-python3}}
+only=("$@") # Names of stages.
 """
 
 _NODES = """\
@@ -58,10 +59,17 @@ complete() {
   [[ -d @STORE@/artifacts/$1 ]]
 }
 
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
+}
+
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -134,7 +142,9 @@ def job_files(plan: Plan) -> Files:
     for stage in plan.stages:
         if isinstance(stage.spec, Train):
             comment = f"How `accelerate launch` starts {stage.name}."
-            files[_config_path(stage)] = yaml_text([accelerate_config(stage.resources, stage.spec.distributed)], comment)
+            files[_config_path(stage)] = yaml_text(
+                [accelerate_config(stage.resources, stage.spec.distributed)], comment
+            )
     return files
 
 
@@ -144,7 +154,7 @@ def script(plan: Plan, root: str) -> str:
     addresses = plan.addresses()
     lines = [_line(number, stage, addresses[stage.name]) for number, stage in enumerate(plan.stages, start=1)]
     models = [
-        f'echo "{stage.name}: {model_folder(plan, f"{stage.name}.model")}"'
+        f'if wanted {stage.name}; then echo "{stage.name}: {model_folder(plan, f"{stage.name}.model")}"; fi'
         for stage in plan.stages
         if stage.spec.kind == "export"
     ]
@@ -180,8 +190,13 @@ def _job(stage: Stage, addresses: dict[str, str]) -> Job:
     )
 
 
+def stage_file(number: int, stage: Stage, suffix: str) -> str:
+    """Name of the file of a stage: its number in the plan, and its name without a slash."""
+    return f"{number:02}-{stage.name.replace('/', '-')}{suffix}"
+
+
 def _job_path(number: int, stage: Stage) -> str:
-    return f"stages/{number:02}-{stage.name.replace('/', '-')}.json"
+    return f"stages/{stage_file(number, stage, '.json')}"
 
 
 def _config_path(stage: Stage) -> str:
@@ -204,7 +219,8 @@ def _comment(plan: Plan, several: bool) -> str:
         f"The run `{plan.name}`, written by llmrecipe; compile again instead of editing.",
         "",
         "Does every stage that the store does not have, with nothing but the files beside this one and the installed",
-        "packages. A second call does nothing; a call after a kill goes on where the first was.",
+        "packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages",
+        "(`run.sh RECIPE/STAGE ...`) it does these alone.",
         "",
         "LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it",
         "PYTHON          the interpreter (python3)",

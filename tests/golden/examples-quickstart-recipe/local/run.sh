@@ -2,7 +2,8 @@
 # The run `chat`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,36 +115,36 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage pretrain/prepare-data 7fdf3bed0b50f1c85ac66a16f30854a9 1 \
+stage pretrain/prepare-data d820aab593b027581c8e1e96083c732d 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-prepare-data.json"
-stage pretrain/train-tokenizer 41b9c701d5c649123a79d2feedbd8e10 1 \
+stage pretrain/train-tokenizer 0bb4d006c79a4ed5681c6d79f8eae2b6 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-train-tokenizer.json"
-stage pretrain/tokenize e5e6a6475e7f9d29e57b79c280ffde0a 1 \
+stage pretrain/tokenize 653b90d18d545ce3b4941f277927748d 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-tokenize.json"
-stage pretrain/train 7788e6c61e39cf4f676a19198bdf8ca9 1 \
+stage pretrain/train ed05aeee8e1135aca7bff8732dae4b48 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-train.json"
-stage pretrain/evaluate-perplexity dcd4e71e124092036d5a6aaf69c92838 1 \
+stage pretrain/evaluate-perplexity fc77bfd2d0cdad03999c13bb464e3737 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-evaluate-perplexity.json"
-stage pretrain/evaluate-questions 127eb2c5fa0c2255d4a6282ed644ce6f 1 \
+stage pretrain/evaluate-questions 44a18e4cd60b663b0208378899b53ba1 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-evaluate-questions.json"
-stage pretrain/export 24f41a47008161bf4342fe03a8cd0e13 1 \
+stage pretrain/export 347f42aa4faf2c40965a697119155c46 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-pretrain-export.json"
-stage chat/prepare-data aa3bb5677109bb28e962b11431d805d1 1 \
+stage chat/prepare-data 749ae89855d4d8e2791dc308400bf4e1 1 \
   "$python" -m llmrecipe.stages "$here/stages/08-chat-prepare-data.json"
-stage chat/tokenize 06210f65c45df6cc78e84dcd061bacae 1 \
+stage chat/tokenize 81e835a82eb3f86e2e9b61bc6c33437a 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-chat-tokenize.json"
-stage chat/train f80fbb94087e3bd7b333a8b6d4eb270b 1 \
+stage chat/train a58b69cf9935ca78fc902b571edf2b39 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/chat-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/10-chat-train.json"
-stage chat/evaluate-questions 93eb791f028839f398716f93b16a28ca 1 \
+stage chat/evaluate-questions 171544d0c47784ec852b49766c60bec8 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-chat-evaluate-questions.json"
-stage chat/check-gates eb1bf38068c651546d0ac060f78453e9 1 \
+stage chat/check-gates 01eda072555794851e38eb54d2ba0372 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-chat-check-gates.json"
-stage chat/export 649b55d61ea6385466d3349917998465 1 \
+stage chat/export d01b404497641953e41ba2b5f7fbab73 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-chat-export.json"
 
-echo "pretrain/export: .llmrecipe/artifacts/24f41a47008161bf4342fe03a8cd0e13/model"
-echo "chat/export: .llmrecipe/artifacts/649b55d61ea6385466d3349917998465/model"
+if wanted pretrain/export; then echo "pretrain/export: .llmrecipe/artifacts/347f42aa4faf2c40965a697119155c46/model"; fi
+if wanted chat/export; then echo "chat/export: .llmrecipe/artifacts/d01b404497641953e41ba2b5f7fbab73/model"; fi

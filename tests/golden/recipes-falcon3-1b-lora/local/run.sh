@@ -2,7 +2,8 @@
 # The run `falcon3-1b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage falcon3-1b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage falcon3-1b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-falcon3-1b-lora-prepare-data.json"
-stage falcon3-1b-lora/tokenize 3e808a342ab00422fa1f257db899336e 1 \
+stage falcon3-1b-lora/tokenize 50af3fc5b79894b3d38a5daea7ac2d8a 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-falcon3-1b-lora-tokenize.json"
-stage falcon3-1b-lora/train 4903fa5ff132c9a5030ad69dca7c5c5d 1 \
+stage falcon3-1b-lora/train e52fd2503164e14d7528a3d6d22b09a9 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/falcon3-1b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-falcon3-1b-lora-train.json"
-stage falcon3-1b-lora/merge a39f0d78d0df9da9ddcf23c813b2b8c4 1 \
+stage falcon3-1b-lora/merge a966f5b5f172dd3dd8b13eb189a1852f 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-falcon3-1b-lora-merge.json"
-stage falcon3-1b-lora/evaluate-perplexity a5ace29d188b2ba7eb662549317c7a1b 1 \
+stage falcon3-1b-lora/evaluate-perplexity 3ca24ec81877c9e78bbc653ad44b76f8 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-falcon3-1b-lora-evaluate-perplexity.json"
-stage falcon3-1b-lora/export 57b5de8e30684c157b2ad8895787f918 1 \
+stage falcon3-1b-lora/export d9d4f19bd94b2d1f4d9a65ba455d3eb1 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-falcon3-1b-lora-export.json"
 
-echo "falcon3-1b-lora/export: .llmrecipe/artifacts/57b5de8e30684c157b2ad8895787f918/model"
+if wanted falcon3-1b-lora/export; then echo "falcon3-1b-lora/export: .llmrecipe/artifacts/d9d4f19bd94b2d1f4d9a65ba455d3eb1/model"; fi

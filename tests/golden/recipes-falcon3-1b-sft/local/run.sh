@@ -2,7 +2,8 @@
 # The run `falcon3-1b-sft`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,17 +115,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage falcon3-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage falcon3-1b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-falcon3-1b-sft-prepare-data.json"
-stage falcon3-1b-sft/tokenize 3e808a342ab00422fa1f257db899336e 1 \
+stage falcon3-1b-sft/tokenize 50af3fc5b79894b3d38a5daea7ac2d8a 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-falcon3-1b-sft-tokenize.json"
-stage falcon3-1b-sft/train 787df67dff743f55c3de8a430a35a137 1 \
+stage falcon3-1b-sft/train 9fe0e1b5bd1dd7e88ffd73861c176d73 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/falcon3-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-falcon3-1b-sft-train.json"
-stage falcon3-1b-sft/evaluate-perplexity 1ab83805344b795ccd7eea75b409b176 1 \
+stage falcon3-1b-sft/evaluate-perplexity e07d5ba829d2045eda6855df952dbca2 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-falcon3-1b-sft-evaluate-perplexity.json"
-stage falcon3-1b-sft/export a03e95d55203a0da65346d1db45b5f9e 1 \
+stage falcon3-1b-sft/export 0ade5c3bbbf987d5cf208ecd20b82e45 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-falcon3-1b-sft-export.json"
 
-echo "falcon3-1b-sft/export: .llmrecipe/artifacts/a03e95d55203a0da65346d1db45b5f9e/model"
+if wanted falcon3-1b-sft/export; then echo "falcon3-1b-sft/export: .llmrecipe/artifacts/0ade5c3bbbf987d5cf208ecd20b82e45/model"; fi

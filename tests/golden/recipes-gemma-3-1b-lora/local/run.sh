@@ -2,7 +2,8 @@
 # The run `gemma-3-1b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage gemma-3-1b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage gemma-3-1b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-gemma-3-1b-lora-prepare-data.json"
-stage gemma-3-1b-lora/tokenize ab2209eb1e620abf9e288722fdd73169 1 \
+stage gemma-3-1b-lora/tokenize 4341e7b60485790f547339845f34176a 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-gemma-3-1b-lora-tokenize.json"
-stage gemma-3-1b-lora/train 1f91650ec13c46894fc79a66c767475a 1 \
+stage gemma-3-1b-lora/train 0210fc3aecbe47f1619857889d9a5138 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/gemma-3-1b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-gemma-3-1b-lora-train.json"
-stage gemma-3-1b-lora/merge d4598b5d225df99d54a0d91e0421ab2f 1 \
+stage gemma-3-1b-lora/merge 4dcd7bee3c93e903ae79c169483a0781 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-gemma-3-1b-lora-merge.json"
-stage gemma-3-1b-lora/evaluate-perplexity 0c9c3c475efe64f2dfcae63edb420f85 1 \
+stage gemma-3-1b-lora/evaluate-perplexity ec6e0e8343c0d64f74b1fe0affaf5bbc 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-gemma-3-1b-lora-evaluate-perplexity.json"
-stage gemma-3-1b-lora/export 046e741c79067a95819b28e6903a51d8 1 \
+stage gemma-3-1b-lora/export 5012eb8ed5013a833319b576d50d7bfa 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-gemma-3-1b-lora-export.json"
 
-echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/046e741c79067a95819b28e6903a51d8/model"
+if wanted gemma-3-1b-lora/export; then echo "gemma-3-1b-lora/export: .llmrecipe/artifacts/5012eb8ed5013a833319b576d50d7bfa/model"; fi

@@ -2,7 +2,8 @@
 # The run `gemma-3-1b-sft`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,17 +115,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage gemma-3-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage gemma-3-1b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-gemma-3-1b-sft-prepare-data.json"
-stage gemma-3-1b-sft/tokenize 786f8049a6205a6b9039a713eb38c828 1 \
+stage gemma-3-1b-sft/tokenize d8c3bf6744f13db7ce9f0a07c39242f5 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-gemma-3-1b-sft-tokenize.json"
-stage gemma-3-1b-sft/train e8b3a8d0bdae5fa9e9bf0174a73ca45d 1 \
+stage gemma-3-1b-sft/train ecfa500dab43411199a01f62972ba4c6 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/gemma-3-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-gemma-3-1b-sft-train.json"
-stage gemma-3-1b-sft/evaluate-perplexity 022d4331de139d495f0b535234a94440 1 \
+stage gemma-3-1b-sft/evaluate-perplexity f7c75d039b581cd557b0d50bd2247c6e 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-gemma-3-1b-sft-evaluate-perplexity.json"
-stage gemma-3-1b-sft/export 330caaa75e05f12448e537f13f5c4e24 1 \
+stage gemma-3-1b-sft/export f38dbac1cd61c1662beeb3b2ef1933f9 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-gemma-3-1b-sft-export.json"
 
-echo "gemma-3-1b-sft/export: .llmrecipe/artifacts/330caaa75e05f12448e537f13f5c4e24/model"
+if wanted gemma-3-1b-sft/export; then echo "gemma-3-1b-sft/export: .llmrecipe/artifacts/f38dbac1cd61c1662beeb3b2ef1933f9/model"; fi

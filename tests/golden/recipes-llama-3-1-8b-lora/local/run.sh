@@ -2,7 +2,8 @@
 # The run `llama-3-1-8b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage llama-3-1-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage llama-3-1-8b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-1-8b-lora-prepare-data.json"
-stage llama-3-1-8b-lora/tokenize 13e6f525af1708d7cb4fa6b9506764b8 1 \
+stage llama-3-1-8b-lora/tokenize 18b075bf06afab993de003c503698b35 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-1-8b-lora-tokenize.json"
-stage llama-3-1-8b-lora/train f325df4046d041a4e37def09bf703791 1 \
+stage llama-3-1-8b-lora/train 1dd4fe6231f3c8fb40dab28c1658f07c 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-1-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-1-8b-lora-train.json"
-stage llama-3-1-8b-lora/merge 122c09a9730cfe37878a3d4813bbac7a 1 \
+stage llama-3-1-8b-lora/merge 5908d733d3c7134f54bed5bba89e7aaf 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-1-8b-lora-merge.json"
-stage llama-3-1-8b-lora/evaluate-perplexity 9c331cb40b4993d2026a24f7d30075a2 1 \
+stage llama-3-1-8b-lora/evaluate-perplexity 06917bec24e3aaee593b78947a31a9a1 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-1-8b-lora-evaluate-perplexity.json"
-stage llama-3-1-8b-lora/export 7d92ab0ae818e2c4105aabce53461176 1 \
+stage llama-3-1-8b-lora/export d3ea4eaca65ae132d93488310ca0b540 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-llama-3-1-8b-lora-export.json"
 
-echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/7d92ab0ae818e2c4105aabce53461176/model"
+if wanted llama-3-1-8b-lora/export; then echo "llama-3-1-8b-lora/export: .llmrecipe/artifacts/d3ea4eaca65ae132d93488310ca0b540/model"; fi

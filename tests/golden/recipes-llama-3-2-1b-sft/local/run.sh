@@ -2,7 +2,8 @@
 # The run `llama-3-2-1b-sft`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,17 +115,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage llama-3-2-1b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage llama-3-2-1b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-llama-3-2-1b-sft-prepare-data.json"
-stage llama-3-2-1b-sft/tokenize dee3c63a864d347a4833f99fcf2037c0 1 \
+stage llama-3-2-1b-sft/tokenize da929eca76dd83f87143fddb1a43e030 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-llama-3-2-1b-sft-tokenize.json"
-stage llama-3-2-1b-sft/train d0ba8a78eecbe73d8162c0a2f314c300 1 \
+stage llama-3-2-1b-sft/train 2b82a257053691153002059119aeed43 1 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/llama-3-2-1b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-llama-3-2-1b-sft-train.json"
-stage llama-3-2-1b-sft/evaluate-perplexity 1080ccbf790d7e972f4839987c1977a3 1 \
+stage llama-3-2-1b-sft/evaluate-perplexity e18780f21d4ca44a4fbadad3f344b122 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-llama-3-2-1b-sft-evaluate-perplexity.json"
-stage llama-3-2-1b-sft/export 4a62d702e3eca267ebb105b73ede6f47 1 \
+stage llama-3-2-1b-sft/export 33940dd3f9c97dc26afe060383875876 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-llama-3-2-1b-sft-export.json"
 
-echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/4a62d702e3eca267ebb105b73ede6f47/model"
+if wanted llama-3-2-1b-sft/export; then echo "llama-3-2-1b-sft/export: .llmrecipe/artifacts/33940dd3f9c97dc26afe060383875876/model"; fi

@@ -2,7 +2,8 @@
 # The run `mistral-7b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage mistral-7b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage mistral-7b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-mistral-7b-lora-prepare-data.json"
-stage mistral-7b-lora/tokenize 9d29df29a211553430e5c90f14e3b9b8 1 \
+stage mistral-7b-lora/tokenize c5c83414fe3c03ea58916be81bff0484 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-mistral-7b-lora-tokenize.json"
-stage mistral-7b-lora/train 64d81eb1c930edefbdbf7b76896a24d1 1 \
+stage mistral-7b-lora/train 83209460ad8934eed00f2ed73a896ec0 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/mistral-7b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-mistral-7b-lora-train.json"
-stage mistral-7b-lora/merge b464eba674b5b6b7638b0e05b70de73e 1 \
+stage mistral-7b-lora/merge b4907d3ed52112da8ef63ce82692324e 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-mistral-7b-lora-merge.json"
-stage mistral-7b-lora/evaluate-perplexity badafbf28540d3067edba77115a68bfc 1 \
+stage mistral-7b-lora/evaluate-perplexity f8cdf0a8f11c1bcd5d1566386cb5b554 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-mistral-7b-lora-evaluate-perplexity.json"
-stage mistral-7b-lora/export bbebf0a0e8a77fcc650a030e4553f518 1 \
+stage mistral-7b-lora/export 0fc86a90367d40636f75494b740ff01f 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-mistral-7b-lora-export.json"
 
-echo "mistral-7b-lora/export: .llmrecipe/artifacts/bbebf0a0e8a77fcc650a030e4553f518/model"
+if wanted mistral-7b-lora/export; then echo "mistral-7b-lora/export: .llmrecipe/artifacts/0fc86a90367d40636f75494b740ff01f/model"; fi

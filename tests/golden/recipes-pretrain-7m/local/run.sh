@@ -2,7 +2,8 @@
 # The run `pretrain-7m`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage pretrain-7m/prepare-data c8df271c795886b4ea197068d3a67621 1 \
+stage pretrain-7m/prepare-data c2bba0948fbb45c245ebae47ae51224c 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-pretrain-7m-prepare-data.json"
-stage pretrain-7m/train-tokenizer 5b2a04740f55659a4e826483bf379baa 1 \
+stage pretrain-7m/train-tokenizer 5d749fc4972d102ce18827a04607c237 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-pretrain-7m-train-tokenizer.json"
-stage pretrain-7m/tokenize 80cf5a0ca0e35dd4ca464bd9fbe9b5a0 1 \
+stage pretrain-7m/tokenize f28d1a26803148d28ff98e7505ae369b 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-pretrain-7m-tokenize.json"
-stage pretrain-7m/train d267322b755edf6afa804e35192f173f 1 \
+stage pretrain-7m/train f926c8f6fd35fe6f1faed3d8a8028889 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/pretrain-7m-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-pretrain-7m-train.json"
-stage pretrain-7m/evaluate-perplexity cb5cfbd68aa8c48e6c8f125c3b8cf68a 1 \
+stage pretrain-7m/evaluate-perplexity ef0fa34f1d9b6f938889076200b2f30f 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-pretrain-7m-evaluate-perplexity.json"
-stage pretrain-7m/export 0274f9592b6124545f892626dd86a5bd 1 \
+stage pretrain-7m/export 5278891ed953a9295df515e5eef96f6b 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-pretrain-7m-export.json"
 
-echo "pretrain-7m/export: .llmrecipe/artifacts/0274f9592b6124545f892626dd86a5bd/model"
+if wanted pretrain-7m/export; then echo "pretrain-7m/export: .llmrecipe/artifacts/5278891ed953a9295df515e5eef96f6b/model"; fi

@@ -2,7 +2,8 @@
 # The run `qwen3-0-6b-sft`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,17 +115,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage qwen3-0-6b-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage qwen3-0-6b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-0-6b-sft-prepare-data.json"
-stage qwen3-0-6b-sft/tokenize 429a58439cf4a13b8214c117b4c6774f 1 \
+stage qwen3-0-6b-sft/tokenize 4bbc06e9043ba3e47a2f939cd31ce521 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-0-6b-sft-tokenize.json"
-stage qwen3-0-6b-sft/train 4d5f1393688d0e28cad8db1f52f03058 1 \
+stage qwen3-0-6b-sft/train 746fb28b123a7eae45221b071f445791 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-0-6b-sft-train.json"
-stage qwen3-0-6b-sft/evaluate-perplexity bea875dae35380d41e2ca75498164d5b 1 \
+stage qwen3-0-6b-sft/evaluate-perplexity c49fd618fd6c7c1870d0b9e54e18b1f9 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-0-6b-sft-evaluate-perplexity.json"
-stage qwen3-0-6b-sft/export dae1401ae547da64fd4d553101ace1d7 1 \
+stage qwen3-0-6b-sft/export c4b9f1db7e20bbb305fae7c4e801e0df 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-0-6b-sft-export.json"
 
-echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/dae1401ae547da64fd4d553101ace1d7/model"
+if wanted qwen3-0-6b-sft/export; then echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/c4b9f1db7e20bbb305fae7c4e801e0df/model"; fi

@@ -2,7 +2,8 @@
 # The run `qwen3-8b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage qwen3-8b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage qwen3-8b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-qwen3-8b-lora-prepare-data.json"
-stage qwen3-8b-lora/tokenize d607f441086ea8f5c1caaa5d76f42d11 1 \
+stage qwen3-8b-lora/tokenize 23481309650ad98755b24286b93248a3 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-qwen3-8b-lora-tokenize.json"
-stage qwen3-8b-lora/train 4e1f1745915cda9ba84ede5901a17a3b 1 \
+stage qwen3-8b-lora/train d6a3d23cf2f0f70e60b05e1f661b54b0 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-8b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-qwen3-8b-lora-train.json"
-stage qwen3-8b-lora/merge ccc6cb7228924a42e16289ea1c6c83a2 1 \
+stage qwen3-8b-lora/merge 88fc09ad753e11ad55a1c64704859e27 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-qwen3-8b-lora-merge.json"
-stage qwen3-8b-lora/evaluate-perplexity 3d989b6cfb88e8487314992e1d51d088 1 \
+stage qwen3-8b-lora/evaluate-perplexity f91b9b9dbbf32a09021dd6489044f7cc 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-qwen3-8b-lora-evaluate-perplexity.json"
-stage qwen3-8b-lora/export 9e044de5ba99daa0c4ee0d32dda95e7b 1 \
+stage qwen3-8b-lora/export 862386c933c4ab0e6f79074501d01655 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-qwen3-8b-lora-export.json"
 
-echo "qwen3-8b-lora/export: .llmrecipe/artifacts/9e044de5ba99daa0c4ee0d32dda95e7b/model"
+if wanted qwen3-8b-lora/export; then echo "qwen3-8b-lora/export: .llmrecipe/artifacts/862386c933c4ab0e6f79074501d01655/model"; fi

@@ -2,7 +2,8 @@
 # The run `smollm2-135m-sft`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,17 +115,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage smollm2-135m-sft/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage smollm2-135m-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm2-135m-sft-prepare-data.json"
-stage smollm2-135m-sft/tokenize 0acce906ef99fa57e58402150632a236 1 \
+stage smollm2-135m-sft/tokenize ee4a3f3f5839033590232deb3c813345 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm2-135m-sft-tokenize.json"
-stage smollm2-135m-sft/train e34508fd513ed6d326939f85a6e52821 1 \
+stage smollm2-135m-sft/train 9ee4ac2192107c09e6c367321a67eb7f 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm2-135m-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm2-135m-sft-train.json"
-stage smollm2-135m-sft/evaluate-perplexity dffe25210368350a41a6059438c09464 1 \
+stage smollm2-135m-sft/evaluate-perplexity 72803a45e7ccb8cbc106734af7475cda 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm2-135m-sft-evaluate-perplexity.json"
-stage smollm2-135m-sft/export 6646599a06c7767e98036323b2420b7a 1 \
+stage smollm2-135m-sft/export da7f1e57e2b3b3de0ccc40e2d04260f0 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm2-135m-sft-export.json"
 
-echo "smollm2-135m-sft/export: .llmrecipe/artifacts/6646599a06c7767e98036323b2420b7a/model"
+if wanted smollm2-135m-sft/export; then echo "smollm2-135m-sft/export: .llmrecipe/artifacts/da7f1e57e2b3b3de0ccc40e2d04260f0/model"; fi

@@ -2,7 +2,8 @@
 # The run `smollm3-3b-lora`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage smollm3-3b-lora/prepare-data ac1e06783883cc87c458ac5ca02294db 1 \
+stage smollm3-3b-lora/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm3-3b-lora-prepare-data.json"
-stage smollm3-3b-lora/tokenize bb3548532fd5960a6bc0307ce94a96c4 1 \
+stage smollm3-3b-lora/tokenize f8748bff8af8b859061eb062c6377950 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm3-3b-lora-tokenize.json"
-stage smollm3-3b-lora/train 3523abd29bd448966de631d5ab6eba2d 1 \
+stage smollm3-3b-lora/train 50c39cad1ee8f5674071bf4f916d4329 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm3-3b-lora-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm3-3b-lora-train.json"
-stage smollm3-3b-lora/merge d9f92f73f72e81fb5b03eb132a148061 1 \
+stage smollm3-3b-lora/merge 92848080588ea15686958c3539920299 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm3-3b-lora-merge.json"
-stage smollm3-3b-lora/evaluate-perplexity 4fbe91f94c333d45d1f8fcd68889cfc1 1 \
+stage smollm3-3b-lora/evaluate-perplexity eb530fce55610b6394015577e090bcb4 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm3-3b-lora-evaluate-perplexity.json"
-stage smollm3-3b-lora/export 7bba2e9cd4fa2c511b50b2b2fa7eb6c0 1 \
+stage smollm3-3b-lora/export eb0fb6bf4786765b0d8a561747db6ef3 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-smollm3-3b-lora-export.json"
 
-echo "smollm3-3b-lora/export: .llmrecipe/artifacts/7bba2e9cd4fa2c511b50b2b2fa7eb6c0/model"
+if wanted smollm3-3b-lora/export; then echo "smollm3-3b-lora/export: .llmrecipe/artifacts/eb0fb6bf4786765b0d8a561747db6ef3/model"; fi

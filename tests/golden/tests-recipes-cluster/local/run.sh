@@ -2,7 +2,8 @@
 # The run `cluster`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -28,13 +29,15 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 : "${MASTER_ADDR:?run.sh: set MASTER_ADDR to the address of node 0, and NODE_RANK to 0, 1, ... on each node}"
 : "${NODE_RANK:?run.sh: set NODE_RANK to 0, 1, ... on each node}"
 rendezvous=(--machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" --main_process_port "${MASTER_PORT:-29500}")
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -53,15 +56,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -111,17 +121,17 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage cluster/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
+stage cluster/prepare-data b19d853ed765c33cb089f0f824c5fbfa 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-cluster-prepare-data.json"
-stage cluster/tokenize a742ef746a9445ed8e5135421391abd9 1 \
+stage cluster/tokenize c69e6bbccf1319c8049a91abe911905c 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-cluster-tokenize.json"
-stage cluster/train a77e1028f0d1646457adc50ff7786c96 2 \
+stage cluster/train 6e85ccb582e765a5240d12bfdd8460a6 2 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/cluster-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-cluster-train.json"
-stage cluster/merge 436f3cc5504bad2fe272bd701a521142 1 \
+stage cluster/merge b929738c1e8f90b74c3dfdcd5a9c9416 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-cluster-merge.json"
-stage cluster/export 781bf793d9a5f2faae71187f14252700 1 \
+stage cluster/export c0f827732cb5db3421dc3d0ed47dbedb 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-cluster-export.json"
 
-echo "cluster/export: .llmrecipe/artifacts/781bf793d9a5f2faae71187f14252700/model"
+if wanted cluster/export; then echo "cluster/export: .llmrecipe/artifacts/c0f827732cb5db3421dc3d0ed47dbedb/model"; fi

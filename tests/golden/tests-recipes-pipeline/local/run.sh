@@ -2,7 +2,8 @@
 # The run `answers`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,30 +115,30 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage rhymes/prepare-data 70e3b4bb3b98fdbbd2deb7815215a4f0 1 \
+stage rhymes/prepare-data 7abd828e056159046e36065919473aca 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-rhymes-prepare-data.json"
-stage rhymes/train-tokenizer b23a520576bb93b4a0de640b576995bc 1 \
+stage rhymes/train-tokenizer e50a7d0e32dbd514ff3eea3d4540355c 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-rhymes-train-tokenizer.json"
-stage rhymes/tokenize db70b925bbb188868fc4cd54ff0d60d4 1 \
+stage rhymes/tokenize 184d099dc7c97522946c8143b02e0d92 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-rhymes-tokenize.json"
-stage rhymes/train d3e515fa6feb157661b85e54f810e856 1 \
+stage rhymes/train 65d2705a4c952e367083c046fa5dd5ea 1 \
   env "$(threads 2)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/rhymes-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-rhymes-train.json"
-stage rhymes/export 7863eb1bc45669a8a255b78b3235862d 1 \
+stage rhymes/export 4e840130a3ccb4a01b821f2981313396 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-rhymes-export.json"
-stage answers/prepare-data 0685c57253cb04904dc1f06bcba712d4 1 \
+stage answers/prepare-data b19d853ed765c33cb089f0f824c5fbfa 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-answers-prepare-data.json"
-stage answers/tokenize 3c05fea27ef5acd7914fcdc6796d6919 1 \
+stage answers/tokenize 675c149d10968031b28bede57f785044 1 \
   "$python" -m llmrecipe.stages "$here/stages/07-answers-tokenize.json"
-stage answers/train 973aabe70edc7ca22fb58679d77156ac 1 \
+stage answers/train 314c17f229111f6701488ac3458d2acf 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/answers-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/08-answers-train.json"
-stage answers/merge d39409b374f2ae8febbeb61e25d2496b 1 \
+stage answers/merge a0e46f7c5e1959009534d45aaaa876a9 1 \
   "$python" -m llmrecipe.stages "$here/stages/09-answers-merge.json"
-stage answers/export 3c871e0535b8f93f480e1812de8c8328 1 \
+stage answers/export fb1969a6183e1984f248869a815ae2c1 1 \
   "$python" -m llmrecipe.stages "$here/stages/10-answers-export.json"
 
-echo "rhymes/export: .llmrecipe/artifacts/7863eb1bc45669a8a255b78b3235862d/model"
-echo "answers/export: .llmrecipe/artifacts/3c871e0535b8f93f480e1812de8c8328/model"
+if wanted rhymes/export; then echo "rhymes/export: .llmrecipe/artifacts/4e840130a3ccb4a01b821f2981313396/model"; fi
+if wanted answers/export; then echo "answers/export: .llmrecipe/artifacts/fb1969a6183e1984f248869a815ae2c1/model"; fi

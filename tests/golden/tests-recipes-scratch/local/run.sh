@@ -2,7 +2,8 @@
 # The run `scratch`, written by llmrecipe; compile again instead of editing.
 #
 # Does every stage that the store does not have, with nothing but the files beside this one and the installed
-# packages. A second call does nothing; a call after a kill goes on where the first was.
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
 #
 # LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
 # PYTHON          the interpreter (python3)
@@ -25,10 +26,12 @@ default_root=..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
 cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
 python=${PYTHON:-python3}
+only=("$@") # Names of stages.
 
 set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
 child='' stopped=''
-trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
 
 # Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
 attend() {
@@ -47,15 +50,22 @@ attend() {
 complete() {
   if [[ -n $stopped ]]; then
     echo "run.sh: interrupted; call it again to go on" >&2
-    exit 130
+    exit "$stopped"
   fi
   [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
 }
 
 # stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
 stage() {
   local name=$1 address=$2 nodes=$3 code=0
   shift 3
+  wanted "$name" || return 0
   if complete "$address"; then
     echo "$name: complete"
     return
@@ -105,19 +115,19 @@ if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
   exit 1
 fi
 
-stage scratch/prepare-data 47304d069ffe1cebd742ef07d33cd511 1 \
+stage scratch/prepare-data 99cb86c16080b1ed1b68b59c6d08a327 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-scratch-prepare-data.json"
-stage scratch/train-tokenizer eb79d57b6060fb052d401d88367513c6 1 \
+stage scratch/train-tokenizer 7fa552510e3a94e2bee90f55e7d9c7fa 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-scratch-train-tokenizer.json"
-stage scratch/tokenize b7ee38297c966ea9202a2aeb21a246db 1 \
+stage scratch/tokenize 33c466063ec6135d46dd5d2027e1df48 1 \
   "$python" -m llmrecipe.stages "$here/stages/03-scratch-tokenize.json"
-stage scratch/train 6c9d997dc0c4fad34d719183da30c84f 1 \
+stage scratch/train 33e8d98ba240f99f2352450661c25d04 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/scratch-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/04-scratch-train.json"
-stage scratch/evaluate-perplexity d73d1bafc7ff815eacf92339de870cb1 1 \
+stage scratch/evaluate-perplexity aed3a8de3476dac4a1109111057f781c 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-scratch-evaluate-perplexity.json"
-stage scratch/export 6268a01df1b1a92a91c8bd8f51777145 1 \
+stage scratch/export a2ca6b0573aa5a8192ca6d355d5ecd01 1 \
   "$python" -m llmrecipe.stages "$here/stages/06-scratch-export.json"
 
-echo "scratch/export: .llmrecipe/artifacts/6268a01df1b1a92a91c8bd8f51777145/model"
+if wanted scratch/export; then echo "scratch/export: .llmrecipe/artifacts/a2ca6b0573aa5a8192ca6d355d5ecd01/model"; fi

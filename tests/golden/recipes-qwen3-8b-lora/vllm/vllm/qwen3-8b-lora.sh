@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 default_root=../..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
-model=$root/.llmrecipe/artifacts/9e044de5ba99daa0c4ee0d32dda95e7b/model
+model=$root/.llmrecipe/artifacts/862386c933c4ab0e6f79074501d01655/model
 if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1

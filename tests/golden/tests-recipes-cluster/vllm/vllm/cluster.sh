@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 default_root=../..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
-model=$root/.llmrecipe/artifacts/781bf793d9a5f2faae71187f14252700/model
+model=$root/.llmrecipe/artifacts/c0f827732cb5db3421dc3d0ed47dbedb/model
 if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1

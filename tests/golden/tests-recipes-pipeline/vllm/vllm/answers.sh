@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 default_root=../..
 root=${LLMRECIPE_ROOT:-$here/$default_root}
-model=$root/.llmrecipe/artifacts/3c871e0535b8f93f480e1812de8c8328/model
+model=$root/.llmrecipe/artifacts/fb1969a6183e1984f248869a815ae2c1/model
 if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1
