@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from llmrecipe import estimate
 from llmrecipe.facts import models
 from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer
 from llmrecipe.vocabulary import Dtype, RecipeReference
@@ -32,13 +33,12 @@ class Figures:
 def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
     """Figures of the base of a recipe; through references to the recipe that begins the chain."""
     seen: set[str] = set()
-    while isinstance(recipe.model.base, RecipeReference):
-        name = recipe.model.base.name
+    while isinstance(base := first(recipe), RecipeReference):
+        name = base.name
         if name in seen or name not in recipes:
             return None
         seen.add(name)
         recipe = recipes[name]
-    base = recipe.model.base
     if isinstance(base, FromScratch):
         return _from_scratch(recipe, base)
     assert isinstance(base, str)
@@ -55,6 +55,12 @@ def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
         parameters=facts.parameters,
         dtype=facts.dtype,
     )
+
+
+def first(recipe: Recipe) -> str | RecipeReference | FromScratch:
+    """The base of a recipe; of a merge its first model, whose shape all have."""
+    base = recipe.model.base
+    return base.merge.models[0].model if isinstance(base, Combination) else base
 
 
 def _from_scratch(recipe: Recipe, base: FromScratch) -> Figures:

@@ -6,6 +6,7 @@ from typing import Any
 
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import all_sources
+from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.data import Hub
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.source import Path as Location
@@ -51,6 +52,11 @@ def unpinned_hub_artifact(case: Case) -> Iterator[Finding]:
     help_ = f"`llmrecipe lock {case.document.source.file}` pins it, or write a `revision`"
     if isinstance(model.base, str) and not is_path(model.base) and model.revision is None:
         yield Finding("model.base", f"nothing pins `{model.base}`", help_)
+    if isinstance(model.base, Combination):
+        for place, part in model.base.parts().items():
+            if isinstance(part, str) and not is_path(part):
+                at = f"model.base.merge.{place}" if place == "base" else f"model.base.merge.{place}.model"
+                yield Finding(at, f"nothing pins `{part}`", f"`llmrecipe lock {case.document.source.file}` pins it")
     for at, source in all_sources(case.recipe):
         if isinstance(source, Hub) and source.revision is None:
             yield Finding(f"{at}.dataset", f"nothing pins `{source.dataset}`", help_)

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from llmrecipe import estimate
 from llmrecipe.plan import Resources, Service
 from llmrecipe.recipe import Recipe
+from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM, Transformers
 from llmrecipe.recipe.tokenizer import TrainTokenizer
@@ -73,6 +74,8 @@ def services(recipe: Recipe, known: Mapping[str, Recipe]) -> list[Service]:
 def weight_bytes(recipe: Recipe, known: Mapping[str, Recipe]) -> int | None:
     """Bytes of the exported weights, or nothing when they cannot be known from the recipe alone."""
     base = recipe.model.base
+    if isinstance(base, Combination):
+        base = base.merge.models[0].model
     match base:
         case RecipeReference():
             return weight_bytes(known[base.name], known) if base.name in known else None

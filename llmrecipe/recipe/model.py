@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from llmrecipe.recipe.combination import Combination
 from llmrecipe.schema import Section
 from llmrecipe.vocabulary import (
     Adapter,
@@ -24,6 +25,8 @@ class FromScratch(Section):
 
 
 def _base(value: object) -> str:
+    if isinstance(value, Combination) or (isinstance(value, dict) and "merge" in value):
+        return "merge"
     if isinstance(value, RecipeReference) or (isinstance(value, dict) and "recipe" in value):
         return "recipe"
     if isinstance(value, FromScratch | dict):
@@ -34,7 +37,8 @@ def _base(value: object) -> str:
 Base = Annotated[
     Annotated[str, Field(min_length=1), Tag("id or path")]
     | Annotated[RecipeReference, Tag("recipe")]
-    | Annotated[FromScratch, Tag("architecture")],
+    | Annotated[FromScratch, Tag("architecture")]
+    | Annotated[Combination, Tag("merge")],
     Discriminator(_base),
 ]
 
@@ -43,7 +47,8 @@ class Model(Section):
     """Where the model comes from and what of it is trained."""
 
     base: Base
-    """A Hub id, a path (`./`, `../`, `~` or `/` first), `{recipe: NAME}`, or `{architecture: ...}` from scratch."""
+    """A Hub id, a path (`./`, `../`, `~` or `/` first), `{recipe: NAME}`, `{architecture: ...}` from scratch, or
+    `{merge: ...}` of several models."""
     revision: str | None = None
     """Branch, tag or commit of a Hub model; `llmrecipe lock` pins the commit."""
     dtype: Literal["auto"] | Dtype = "auto"

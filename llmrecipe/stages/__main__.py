@@ -30,6 +30,7 @@ STAGES: dict[str, str] = {
     "evaluate": "llmrecipe.stages.evaluate",
     "check_gates": "llmrecipe.stages.check_gates",
     "merge": "llmrecipe.stages.merge",
+    "combine": "llmrecipe.stages.combine",
     "export": "llmrecipe.stages.export",
 }
 """Kind of a spec -> the module whose `run(spec, place)` does it."""

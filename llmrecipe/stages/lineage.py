@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llmrecipe.plan import HubModel, Record, Train
+from llmrecipe.plan import Combine, HubModel, Record, Train
 from llmrecipe.stages.place import Place
 
 
@@ -34,6 +34,11 @@ def direct_base(records: list[Record]) -> HubModel | None:
 
 
 def ancestors(records: list[Record]) -> list[HubModel]:
-    """Models of the Hub that any training of the line began with."""
-    return [record.spec.model for record in records
-            if isinstance(record.spec, Train) and isinstance(record.spec.model, HubModel)]  # fmt: skip
+    """Models of the Hub that any training or merge of the line began with."""
+    found = []
+    for record in records:
+        if isinstance(record.spec, Train):
+            found.append(record.spec.model)
+        if isinstance(record.spec, Combine):
+            found += [part.model for part in record.spec.models]
+    return [model for model in found if isinstance(model, HubModel)]

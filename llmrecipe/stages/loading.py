@@ -134,7 +134,7 @@ def pretrained(origin: ModelOrigin, place: Place, wanted: Wanted, **options: Any
     name, revision = locate(origin, place)
     if wanted.head == "reward":
         options["num_labels"] = 1
-    with _readable(name, origin):
+    with readable(name, origin):
         model, found = AUTO_CLASSES[wanted.head].from_pretrained(
             name,
             revision=revision,
@@ -160,7 +160,7 @@ def stored_dtype(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> 
     assert not isinstance(origin, NewModel)
     allow(trust_remote_code, origin, place)
     name, revision = locate(origin, place)
-    with _readable(name, origin):
+    with readable(name, origin):
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     return config.dtype or torch.float32
 
@@ -174,7 +174,7 @@ def tokenizer_of(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> 
     assert not isinstance(origin, NewModel)
     allow(trust_remote_code, origin, place)
     name, revision = locate(origin, place)
-    with _readable(name, origin):
+    with readable(name, origin):
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
 
 
@@ -212,7 +212,7 @@ def allow(trust_remote_code: bool, origin: ModelOrigin, place: Place) -> None:
 
 
 @contextmanager
-def _readable(name: str, origin: ModelOrigin) -> Iterator[None]:
+def readable(name: str, origin: ModelOrigin) -> Iterator[None]:
     """Turn the ways in which `from_pretrained` fails into what a person can do about them."""
     try:
         yield
