@@ -45,9 +45,15 @@ class StageChange:
     """Fields of its specification, inputs, or packages that differ."""
 
 
-def compare(old: object, new: object) -> list[Change]:
-    """Every leaf in which two sections differ; defaults are values like others, and only kinds make fields absent."""
-    return list(_walk("", Side(old), Side(new), placed=True))
+def compare(old: object, new: object, placed: bool = True) -> list[Change]:
+    """Every leaf in which two sections differ; defaults are values like others, and only kinds make fields absent.
+
+    Args:
+        old: a section.
+        new: another.
+        placed: whether fields that only say where things lie count.
+    """
+    return list(_walk("", Side(old), Side(new), placed))
 
 
 def compare_stages(old: Plan, new: Plan, renamed: Mapping[str, str]) -> list[StageChange]:

@@ -9,7 +9,7 @@ import yaml
 
 from llmrecipe import launch
 from llmrecipe.launch import Start
-from llmrecipe.plan import PACKAGES, Job, Stage, Train
+from llmrecipe.plan import Job, Stage, Train, packages
 from llmrecipe.store import RunError, Store, write
 
 
@@ -29,14 +29,14 @@ class Jobs:
     packages: dict[str, str] = field(default_factory=dict)
     """Versions that the addresses are for."""
 
-    def write(self, stage: Stage) -> Path:
-        """Write the job into the work folder of the stage, and return its path."""
+    def job(self, stage: Stage) -> Job:
+        """The job of a stage, with the folders of the store."""
         address = self.addresses[stage.name]
         inputs = {}
         for name, reference in stage.inputs.items():
             maker, _, output = reference.partition(".")
             inputs[name] = str(self.store.artifact(self.addresses[maker]) / output)
-        job = Job(
+        return Job(
             name=stage.name,
             address=address,
             spec=stage.spec,
@@ -46,9 +46,13 @@ class Jobs:
             root=str(self.root.absolute()),
             allow_code=self.allow_code,
             run=None if self.run is None else str(self.run.absolute()),
-            packages={name: self.packages.get(name) for name in ("llmrecipe", *PACKAGES[stage.spec.kind])},
+            packages={name: self.packages.get(name) for name in ("llmrecipe", *packages(stage.spec))},
         )
-        path = self.store.work(address) / "job.json"
+
+    def write(self, stage: Stage) -> Path:
+        """Write the job into the work folder of the stage, and return its path."""
+        job = self.job(stage)
+        path = Path(job.work) / "job.json"
         write(path, json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
         return path
 

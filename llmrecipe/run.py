@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
-from llmrecipe import launch
+from llmrecipe import launch, unfinished
 from llmrecipe.ending import before, ending
 from llmrecipe.folder import RunFolder
 from llmrecipe.jobs import Jobs
 from llmrecipe.launch import Start
-from llmrecipe.plan import Plan, Stage
+from llmrecipe.plan import Plan, Stage, Train
 from llmrecipe.processes import Events, Running, Stopping
 from llmrecipe.ranks import Leader
 from llmrecipe.store import Holder, RunError, Store
 from llmrecipe.summary import StageSummary, Summary
+from llmrecipe.unfinished import Answer
 
 INTERVAL = 0.1
 """Seconds between two looks at a running stage; its end is noticed at once."""
@@ -51,6 +52,8 @@ class Options:
     """Whether code that the recipe points to may run."""
     until: str | None = None
     """Do only this stage and what it needs: `STAGE` or `RECIPE/STAGE`."""
+    interrupted: Answer = "refuse"
+    """What to do where a training would begin anew that was interrupted under another recipe."""
 
 
 def run(plan: Plan, store: Store, options: Options, watcher: Watcher, leader: Leader | None = None) -> Summary:
@@ -98,6 +101,7 @@ class _Run:
     def __init__(self, plan: Plan, store: Store, options: Options, watcher: Watcher, leader: Leader | None) -> None:
         self._plan, self._store, self._folder = plan, store, options.folder
         self._watcher, self._leader = watcher, leader
+        self._options = options
         self._stages = selected(plan, options.until)
         self._addresses = plan.addresses()
         self._jobs = Jobs(store, self._addresses, options.root, options.allow_code, options.folder.path, plan.packages)
@@ -106,6 +110,7 @@ class _Run:
         self._done: dict[str, StageSummary] = {}
 
     def go(self) -> Summary:
+        self._look_for_interrupted()
         self._folder.keep_links({link: folder for stage in self._plan.stages for link, folder in self._links(stage)})
         self._watcher.began(self._plan, [self._found(stage) or self._waiting(stage) for stage in self._stages])
         status: Status = "complete"
@@ -125,6 +130,24 @@ class _Run:
         summary = self._summary(status)
         self._folder.write(summary)
         return summary
+
+    def _look_for_interrupted(self) -> None:
+        """Before anything is done, see that no training silently begins anew.
+
+        Raises:
+            RunError: one would, and nobody said what to do about it.
+        """
+        for stage in self._stages:
+            if not isinstance(stage.spec, Train) or self._store.has(self._addresses[stage.name]):
+                continue
+            job = self._jobs.job(stage)
+            found = unfinished.find(self._store, job)
+            if found is None:
+                continue
+            if self._options.interrupted == "anew":
+                unfinished.leave(found)
+            elif self._options.interrupted == "refuse" or unfinished.obstacles(found.job, job):
+                raise unfinished.refusal(found, job)
 
     # -- one stage --
 
@@ -159,6 +182,7 @@ class _Run:
         address = self._addresses[stage.name]
         log, work = self._folder.log(stage.name), self._store.work(address)
         work.mkdir(exist_ok=True)
+        self._take_over(stage)
         was = before(work, log)
         running = self._waiting(stage).model_copy(update={"status": "running", "log": self._folder.relative(log)})
         self._done[stage.name] = running
@@ -173,6 +197,15 @@ class _Run:
             return found.model_copy(update={"cached": False, "log": running.log})
         outcome, tail = ending(was, code, self._stopping.requested)
         return running.model_copy(update=outcome.model_dump(exclude={"metrics"}) | {"tail": tail})
+
+    def _take_over(self, stage: Stage) -> None:
+        """Go on from the checkpoint of an interrupted training, if somebody said so."""
+        (self._store.work(self._addresses[stage.name]) / unfinished.LEFT).unlink(missing_ok=True)
+        if not isinstance(stage.spec, Train) or self._options.interrupted != "continue":
+            return
+        job = self._jobs.job(stage)
+        if (found := unfinished.find(self._store, job)) is not None:
+            unfinished.take_over(found, job)
 
     def _attend(self, stage: Stage, start: Start, log: Path, lock: BinaryIO) -> int:
         """Start a stage, tell the watcher what it says, and return the exit code of its first process."""

@@ -37,7 +37,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("lower", "recipe, methods, vocabulary, strategies, optimization, accelerating, facts, estimate, plan, lock", "pydantic, yaml"),
     ("difference", "schema, plan", "pydantic"),
     (
-        "targets, store, launch, jobs, processes, progress, live, ranks, run, serve, summary, folder, ending, report",
+        "targets, store, launch, jobs, processes, progress, live, ranks, run, serve, unfinished, summary, folder, ending, report",
         "plan, schema, vocabulary, strategies, optimization, accelerating, facts, difference, diagnostics, tether, each other",
         "pydantic, yaml, rich",
     ),

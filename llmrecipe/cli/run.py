@@ -20,6 +20,7 @@ from llmrecipe.run import Options, Watcher
 from llmrecipe.run import run as run_plan
 from llmrecipe.store import RunError, Store
 from llmrecipe.summary import StageSummary, Summary
+from llmrecipe.unfinished import Answer
 
 _STARTED_ALONE = """\
 `accelerate launch` has started one process, as it does on processors unless `--multi_gpu` is given, too; \
@@ -35,6 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
     parser.add_argument("--allow-code", action="store_true", help="let Python code of models and of reward functions run")
+    answer = parser.add_mutually_exclusive_group()
+    answer.add_argument(
+        "--start-anew", action="store_true", help="begin a training anew that was interrupted with another recipe"
+    )
+    answer.add_argument(
+        "--resume-changed", action="store_true", help="go on from the checkpoint that it has, as the recipe says now"
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the summary")
 
 
@@ -76,7 +84,8 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
         print("no lock: what is not pinned may change; `llmrecipe lock` pins it", file=sys.stderr)
     store = Store(planning.store_root(arguments, found.root))
     folder = RunFolder(planning.runs_root(arguments, found.root) / found.plan.name)
-    options = Options(found.root, folder, allow_code=arguments.allow_code, until=arguments.until)
+    answer: Answer = "anew" if arguments.start_anew else "continue" if arguments.resume_changed else "refuse"
+    options = Options(found.root, folder, arguments.allow_code, arguments.until, answer)
     try:
         with watching(arguments.format) as watcher:
             summary = run_plan(found.plan, store, options, watcher, leader)

@@ -17,7 +17,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from llmrecipe import tether, trust
-from llmrecipe.plan import Job, Outcome, Record, packages
+from llmrecipe.plan import Continued, Job, Outcome, Record, packages
 from llmrecipe.stages import reach
 from llmrecipe.stages.outcome import outcome_file, write_outcome
 from llmrecipe.stages.place import Interrupted, Place, StageError
@@ -132,6 +132,7 @@ def _complete(job: Job, place: Place, metrics: dict[str, float], seconds: float)
         metrics=metrics,
         seconds=seconds,
         packages={name: _version(name) for name in ("llmrecipe", *packages(job.spec))},
+        continued=_continued(place),
     )
     text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (place.output / "stage.json").write_text(text + "\n", encoding="utf-8")
@@ -141,6 +142,12 @@ def _complete(job: Job, place: Place, metrics: dict[str, float], seconds: float)
         _sync(Path(folder))
     place.output.rename(output)
     _sync(output.parent)
+
+
+def _continued(place: Place) -> list[Continued]:
+    """What the runner has this training go on from."""
+    file = place.work / "continued.json"
+    return [Continued.model_validate(part) for part in json.loads(file.read_bytes())] if file.exists() else []
 
 
 def _sync(path: Path) -> None:

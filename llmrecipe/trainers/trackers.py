@@ -29,12 +29,17 @@ def callbacks(trackers: Sequence[Tracker], place: Place) -> list[Any]:
             )
     if place.rank != 0:
         return []
-    folder = (place.run or place.work) / "tracking"
-    return [_callback(tracker, folder, place) for tracker in trackers]
+    return [_callback(tracker, _folder(place), place) for tracker in trackers]
 
 
-def names(trackers: Sequence[Tracker], place: Place) -> dict[str, str]:
-    """Arguments of the trainer's configuration: what trackers call this training."""
+def declare(trackers: Sequence[Tracker], place: Place) -> dict[str, str]:
+    """Set what a tracker reads when it is imported, which TRL does; call it before TRL is.
+
+    Returns:
+        Arguments of the trainer's configuration: what trackers call this training.
+    """
+    if any(isinstance(tracker, Trackio) for tracker in trackers):
+        os.environ["TRACKIO_DIR"] = str(_folder(place) / "trackio")
     project = next((t.project for t in trackers if isinstance(t, Trackio) and t.project), _recipe(place))
     return {"run_name": _label(place), "project": project} if trackers else {}
 
@@ -63,7 +68,6 @@ def _callback(tracker: Tracker, folder: Path, place: Place) -> Any:
                 os.environ["WANDB_API_KEY"] = _secret(tracker.api_key)
             return WandbCallback()
         case Trackio():
-            os.environ["TRACKIO_DIR"] = str(folder / "trackio")
             return TrackioCallback()
 
 
@@ -88,6 +92,10 @@ def _mlflow(tracker: MLflow, folder: Path, place: Place) -> Any:
     if file.exists():
         os.environ["MLFLOW_RUN_ID"] = file.read_text("utf-8")
     return _ResumedMLflow(file)
+
+
+def _folder(place: Place) -> Path:
+    return (place.run or place.work) / "tracking"
 
 
 def _recipe(place: Place) -> str:
