@@ -23,6 +23,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     reproducibility,
     serving,
     strategy,
+    speed,
     sweep,
     training,
     without_effect,
