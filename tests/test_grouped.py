@@ -25,7 +25,7 @@ REWARDS = [
 ]
 ARGUMENTS = {
     "per_device_train_batch_size": 8, "per_device_eval_batch_size": 4, "num_generations": 4, "max_steps": 6,
-    "save_steps": 3, "logging_steps": 1, "max_completion_length": 6, "learning_rate": 1e-3, "beta": 0.1, "temperature": 1.0,
+    "save_steps": 3, "logging_steps": 1, "max_completion_length": 6, "learning_rate": 1e-3, "beta": 0.1,
 }  # fmt: skip
 PROMPTS: list[dict[str, Any]] = [
     {"prompt": [{"role": "user", "content": f"Say {word}."}], "reference": word}
