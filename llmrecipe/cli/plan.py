@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -11,8 +12,16 @@ from llmrecipe import trust
 from llmrecipe.cli import code, front, planning
 from llmrecipe.cli.exported import refused
 from llmrecipe.lock import lock_file
+from llmrecipe.methods import METHODS
 from llmrecipe.plan import Plan, Stage, Train
 from llmrecipe.store import RunError, Store
+
+EXPERIMENTAL: dict[str, str] = {
+    get_args(method.model_fields["kind"].annotation)[0]: method.experimental
+    for method in METHODS
+    if method.experimental is not None
+}
+"""Method -> why an upgrade may break it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +67,9 @@ def _print(plan: Plan, store: Store, pinned: bool) -> None:
     trusted = trust.trusted()
     for function in code.functions(plan):
         console.print(f"\nruns code: {code.told(function, trusted)}", markup=False)
+    for kind, why in EXPERIMENTAL.items():
+        if any(isinstance(stage.spec, Train) and stage.spec.method == kind for stage in plan.stages):
+            console.print(f"\nexperimental: `{kind}`: {why}", markup=False)
     for name in plan.unpinned:
         console.print(f"\nnot pinned: {name}; `llmrecipe lock` pins it", markup=False)
     if not pinned:

@@ -7,9 +7,12 @@ from llmrecipe.diagnostics import Severity
 from llmrecipe.facts import accelerators
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.methods import Method
-from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.cpo import CPO
 from llmrecipe.methods.online import OnlineMethod
+from llmrecipe.methods.orpo import ORPO
 from llmrecipe.methods.pretrain import Pretrain
+from llmrecipe.methods.reference import ReferenceMethod
+from llmrecipe.methods.reward import Reward
 from llmrecipe.optimization import SGD, Muon, WarmupStableDecay
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM
@@ -138,10 +141,10 @@ def learning_rate_out_of_band(case: Case) -> Iterator[Finding]:
     ## What it does
     Checks that a written learning rate lies near the band in which its method is known to work: a warning at three
     times outside, an error at thirty. The bands are 1e-4 to 1e-3 for pretraining (from 1e-5 when it is continued), 5e-6
-    to 5e-5 for SFT, 1e-7 to 1e-6 for DPO, 1e-7 to 5e-6 for methods that learn from rewards, and ten times
-    that for an adapter. They hold for a model of a billion parameters; for a smaller one the upper end grows with the
-    inverse square root of its size. SGD, and Muon with `adjust_lr_fn: original`, are not checked: their rates have
-    another scale.
+    to 5e-5 for SFT and distillation, 1e-6 to 2e-5 for reward models and ORPO, 1e-7 to 1e-6 for DPO, KTO and CPO, 1e-7
+    to 5e-6 for methods that learn from rewards, and ten times that for an adapter. They hold for a model of a billion
+    parameters; for a smaller one the upper end grows with the inverse square root of its size. SGD, and Muon with
+    `adjust_lr_fn: original`, are not checked: their rates have another scale.
 
     ## Why is this bad?
     A rate that was copied from another method leaves the model as it was, or destroys it. Sources: the defaults of
@@ -191,8 +194,10 @@ def _band(method: Method, adapted: bool, from_scratch: bool) -> tuple[float, flo
     match method:
         case Pretrain():
             low, high = (1e-4 if from_scratch else 1e-5), 1e-3
-        case DPO():
+        case ReferenceMethod() | CPO():
             low, high = 1e-7, 1e-6
+        case Reward() | ORPO():
+            low, high = 1e-6, 2e-5
         case OnlineMethod():
             low, high = 1e-7, 5e-6
         case _:
