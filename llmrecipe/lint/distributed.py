@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators
 from llmrecipe.lint.rule import Case, Finding, rule
-from llmrecipe.strategies import DDP, Single
+from llmrecipe.strategies import Single
 
 
 @rule("LR401")
@@ -88,7 +88,7 @@ def spread_over_one_process(case: Case) -> Iterator[Finding]:
     Checks that a run that is spread has more than one process.
 
     ## Why is this bad?
-    `ddp` over one device is `single` with more to start.
+    `ddp` over one device is `single` with more to start. `fsdp` and `deepspeed` can still offload what does not fit.
 
     ## Example
     ```yaml
@@ -113,9 +113,9 @@ def spread_over_one_process(case: Case) -> Iterator[Finding]:
     """
     recipe = case.recipe
     processes = recipe.hardware.num_accelerators * recipe.hardware.num_nodes
-    if isinstance(recipe.distributed, DDP) and processes == 1:
+    if not isinstance(recipe.distributed, Single) and processes == 1:
         help_ = "write `hardware.num_accelerators`, or leave out `distributed`"
-        yield Finding("distributed.kind", "`ddp` over one process", help_)
+        yield Finding("distributed.kind", f"`{recipe.distributed.kind}` over one process", help_)
 
 
 @rule("LR404")
@@ -189,7 +189,8 @@ def uneven_global_batch(case: Case) -> Iterator[Finding]:
     """
     training, hardware = case.recipe.training, case.recipe.hardware
     total = training.global_batch_size
-    processes = hardware.num_accelerators * hardware.num_nodes if isinstance(case.recipe.distributed, DDP) else 1
+    spread = not isinstance(case.recipe.distributed, Single)
+    processes = hardware.num_accelerators * hardware.num_nodes if spread else 1
     at_once = training.per_device_train_batch_size * processes
     if case.recipe.method is None or total is None or total % at_once == 0:
         return
