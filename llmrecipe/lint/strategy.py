@@ -8,7 +8,7 @@ from llmrecipe.optimization import SGD, Adafactor, AdamW, Muon, Optimizer, Sched
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
-from llmrecipe.vocabulary import DoRA, Full, LoRA
+from llmrecipe.vocabulary import Adapter, Full
 
 STRATEGY_RULES = ("LR249", "LR407", "LR409", "LR410", "LR411", "LR412")
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
@@ -48,15 +48,11 @@ def impossible_optimizer(strategy: Distributed, optimizer: Optimizer) -> Impossi
     return None
 
 
-def impossible_adapter(strategy: Distributed, adapter: Full | LoRA | DoRA) -> Impossible | None:
+def impossible_adapter(strategy: Distributed, adapter: Adapter) -> Impossible | None:
     """Whether an adapter can be trained on a base that is spread."""
-    if isinstance(adapter, Full):
+    if isinstance(adapter, Full) or not isinstance(strategy, FSDP):
         return None
-    third = isinstance(strategy, DeepSpeed) and strategy.zero_stage == 3
-    if third and isinstance(adapter, DoRA):
-        message = "`dora` measures the weights of the base in every step, and ZeRO-3 has spread them"
-        return Impossible("model.adapter.kind", message, "use `{kind: lora}`, `zero_stage: 2`, or `{kind: fsdp}`")
-    if isinstance(strategy, FSDP) and strategy.activation_checkpointing and adapter.lora_dropout > 0:
+    if strategy.activation_checkpointing and adapter.lora_dropout > 0:
         message = "the second forward pass of `activation_checkpointing` drops other inputs than the first"
         help_ = "set `lora_dropout: 0`, or use `training.gradient_checkpointing` instead, which repeats the same"
         return Impossible("model.adapter.lora_dropout", message, help_)
@@ -231,23 +227,23 @@ def checkpointing_twice(case: Case) -> Iterator[Finding]:
 
 
 @rule("LR411")
-def adapter_on_shares(case: Case) -> Iterator[Finding]:
+def dropout_of_recomputed_layers(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that the adapter can be trained on a base that is spread.
+    Checks that FSDP's `activation_checkpointing` is not used with dropout.
 
     ## Why is this bad?
-    DoRA measures the weights of the base, which under ZeRO-3 are elsewhere. And FSDP's `activation_checkpointing` does
-    not repeat the random numbers of the first forward pass: with dropout, gradients would be those of another function.
+    Accelerate has it recompute layers without repeating their random numbers: the second forward pass drops other
+    inputs than the first, and gradients are those of another function. Nothing says so.
 
     ## Example
     ```yaml
     version: 1
     name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}}
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, lora_dropout: 0.1}}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
-    distributed: {kind: deepspeed, zero_stage: 3}
+    distributed: {kind: fsdp, activation_checkpointing: true}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
 
@@ -255,10 +251,11 @@ def adapter_on_shares(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}}
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, lora_dropout: 0.1}}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
-    distributed: {kind: deepspeed, zero_stage: 2}
+    training: {gradient_checkpointing: true}
+    distributed: {kind: fsdp}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """

@@ -129,12 +129,32 @@ class InForce(TrainerCallback):  # type: ignore[misc]
             StageError: they differ.
         """
         accelerator = self.trainer.accelerator
+        _check_dropout(self.trainer.model, self.spec.distributed)
         problem = _processes(accelerator, self.spec) or _made(self.trainer, accelerator, self.spec.distributed)
         if problem is not None:
             raise StageError(
                 f"the plan says `{self.spec.distributed.kind}`, and Accelerate has made something else: {problem}",
                 "report this with the versions of accelerate and transformers; `ddp` is the simplest strategy",
             )
+
+
+def _check_dropout(model: Any, strategy: Distributed) -> None:
+    """See that no layer drops anything that it would not drop again when it is recomputed.
+
+    Raises:
+        StageError: one does.
+    """
+    if not isinstance(strategy, FSDP) or not strategy.activation_checkpointing:
+        return
+    config = getattr(model, "config", None)
+    by_function = getattr(config, "attention_dropout", 0) or 0
+    modules = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout) and module.p > 0]
+    if modules or by_function:
+        where = modules[0] if modules else "attention"
+        raise StageError(
+            f"`activation_checkpointing` of FSDP does not repeat the dropout of {where}",
+            "use `training.gradient_checkpointing` instead of `distributed.activation_checkpointing`",
+        )
 
 
 def _processes(accelerator: Any, spec: Train) -> str | None:
