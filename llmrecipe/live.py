@@ -38,6 +38,8 @@ class Display:
         self._pace = Pace()
         self._since = 0.0
         self._note = ""
+        self._warnings: dict[str, str] = {}
+        """Stage -> what its watchdog said last."""
 
     def began(self, plan: Plan, stages: list[StageSummary]) -> None:
         self._name = plan.name
@@ -52,6 +54,8 @@ class Display:
 
     def event(self, stage: str, event: dict[str, Any]) -> None:
         self._pace.update(event)
+        if event.get("event") == "warning":
+            self._warnings[stage] = event["message"]
 
     def waits(self, stage: str, holder: Holder) -> None:
         self._note = f"{stage} is being run by {holder}: waiting"
@@ -63,7 +67,8 @@ class Display:
             look = "cached" if stage.cached else stage.status
             style = STYLES.get(look, "dim")
             table.add_row(Text(MARKS.get(look, "·"), style), Text(stage.name, style), *self._tell(stage))
-        return Group(Text(self._name, "bold"), table, *([Text(self._note, "yellow")] if self._note else []))
+        notes = [*(f"{stage}: {message}" for stage, message in self._warnings.items()), self._note]
+        return Group(Text(self._name, "bold"), table, *(Text(note, "yellow") for note in notes if note))
 
     def _tell(self, stage: StageSummary) -> tuple[RenderableType, RenderableType]:
         if stage.status != "running":

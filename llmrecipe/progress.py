@@ -87,6 +87,8 @@ class Lines:
 
     def event(self, stage: str, event: dict[str, Any]) -> None:
         self._pace.update(event)
+        if event.get("event") == "warning":
+            self._say(stage, f"warning: {event['message']}")
         if str(self._pace) and time.monotonic() - self._last >= self.INTERVAL:
             self._last = time.monotonic()
             self._say(stage, str(self._pace))

@@ -153,8 +153,13 @@ def _log(path: Path, steps: int) -> None:
         lines.append(
             {"step": step, "epoch": step / 300, "loss": 1.4 + 5 * math.exp(-step / 60) + wobble,
              "learning_rate": 1e-3 * min(step / 30, 0.5 + 0.5 * math.cos(math.pi * step / 300)),
-             "grad_norm": 0.8 + wobble * 2, "tokens_per_second": 5100 + 300 * wobble}
+             "grad_norm": 0.8 + wobble * 2, "tokens_per_second": 5100 + 300 * wobble, "mfu": 0.4 + wobble,
+             "memory_gib": 3.2, "data_loading_share": 0.01, "entropy": 2.0 + wobble}
         )  # fmt: skip
+        if step == 30:
+            lines.append(
+                {"step": step, "epoch": 0.1, "warning": "free_disk", "message": "9 MB are free", "help": "make room"}
+            )
         if step % 50 == 0:
             lines.append({"step": step, "epoch": step / 300, "eval_loss": 1.5 + 5 * math.exp(-step / 60)})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -111,3 +111,9 @@ def test_a_disk_that_is_full_is_said(recipe, capsys, monkeypatch):
     told = capsys.readouterr().err
     assert "error: runs/scratch/summary.json.partial cannot be written: No space left on device\n" in told
     assert "  = help: make room and run again" in told
+
+
+def test_the_ways_on_after_a_changed_recipe_exclude_each_other(recipe, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", recipe, "--start-anew", "--resume-changed"])
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -30,7 +30,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("printers", "diagnostics", "rich"),
     ("validate", "schema, recipe, methods, document, source, diagnostics, document_errors, facts", "pydantic"),
     ("estimate", "recipe, vocabulary, facts", "-"),
-    ("lint", "recipe, methods, vocabulary, strategies, optimization, document, source, paths, diagnostics, estimate, facts", "pydantic"),
+    ("lint", "recipe, methods, vocabulary, watching, strategies, optimization, document, source, paths, diagnostics, estimate, facts", "pydantic"),
     ("plan", "schema, vocabulary, strategies, optimization, watching", "pydantic"),
     ("lock", "schema, vocabulary, recipe, methods, document, source, paths, hashing, diagnostics, plan", "pydantic"),
     ("hub", "lock", "huggingface_hub"),

@@ -76,5 +76,7 @@ def test_lines_say_how_far_a_stage_is_but_not_at_every_step(clock):
         lines.event(stage.name, step(done))
     told = [line for line in out.getvalue().splitlines() if "steps" in line]
     assert len(told) == 1
+    lines.event(stage.name, {"event": "warning", "rule": "throughput", "message": "slow"})
+    assert out.getvalue().endswith("warning: slow\n")
     lines.waits(stage.name, Holder(7, "here"))
     assert out.getvalue().endswith("waiting: process 7 on here is running it\n")

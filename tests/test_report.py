@@ -77,8 +77,11 @@ def test_answers_to_one_question_stand_side_by_side(tmp_path):
 
 def test_every_training_has_its_curves_with_values_under_the_pointer(tmp_path):
     text = report(tmp_path)
-    assert text.count("<svg ") == 8
+    assert text.count("<svg ") == 16
     assert "<title>step 50\ntraining 3.559\nvalidation 3.673</title>" in text
+    assert "Warning at step 30: 9 MB are free. To do: make room." in text
+    assert "(MFU)" in text
+    assert "Memory, GiB" in text
 
 
 def test_gates_say_whether_they_hold(tmp_path):
@@ -111,7 +114,7 @@ def test_a_failed_run_says_what_failed_and_shows_what_there_is(tmp_path):
     assert "Failed. This page shows what there is." in shown.text
     assert f"base/train: `loss` became nan {EVIL}help: lower it" in shown.text
     assert "step 40" in shown.text
-    assert shown.tags.count("svg") == 4
+    assert shown.tags.count("svg") == 8
 
 
 @pytest.mark.parametrize(("status", "words"), [("running", "Not finished"), ("interrupted", "goes on from here")])

@@ -27,6 +27,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     strategy,
     sweep,
     training,
+    watching,
     without_effect,
 )
 from llmrecipe.lint.rule import RULES, Case, Finding, Rule, location

@@ -1,4 +1,4 @@
-"""Curves of the training stages: loss, learning rate, gradient norm and throughput by step."""
+"""Curves of the training stages by step: what is learned, what it costs, and what the watchdog said."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,13 @@ CHARTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Loss", (("loss", "training"), ("eval_loss", "validation"))),
     ("Learning rate", (("learning_rate", "learning rate"),)),
     ("Gradient norm", (("grad_norm", "gradient norm"),)),
+    ("Entropy, nats per token", (("entropy", "training"), ("eval_entropy", "validation"))),
+    ("Reward", (("reward", "reward"), ("objective/scores", "reward"))),
+    ("KL divergence from the reference", (("kl", "KL"), ("objective/kl", "KL"))),
     ("Tokens per second", (("tokens_per_second", "tokens per second"),)),
+    ("Share of the accelerator's peak (MFU)", (("mfu", "MFU"),)),
+    ("Memory, GiB", (("memory_gib", "memory"),)),
+    ("Share of time waiting for data", (("data_loading_share", "waiting"),)),
 )
 """Title -> keys of the log with their labels."""
 
@@ -30,6 +36,9 @@ def _stage(stage: RunStage) -> Iterator[Html]:
         return
     yield element("h3", stage.plan.name)
     yield element("p", _facts(stage, log), class_="dim")
+    for line in log:
+        if "warning" in line:
+            yield element("p", f"Warning at step {number(line['step'])}: {line['message']}. To do: {line['help']}.")
     figures = [chart(title, curves) for title, keys in CHARTS if (curves := _curves(log, keys))]
     yield element("div", *figures, class_="figures")
 
