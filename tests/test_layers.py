@@ -38,7 +38,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("difference", "schema, plan", "pydantic"),
     (
         "targets, store, launch, jobs, processes, progress, live, ranks, run, serve, unfinished, summary, folder, ending, report",
-        "plan, schema, vocabulary, strategies, optimization, accelerating, facts, difference, diagnostics, tether, each other",
+        "plan, schema, vocabulary, watching, strategies, optimization, accelerating, facts, difference, diagnostics, tether, each other",
         "pydantic, yaml, rich",
     ),
     ("sweep", "schema, recipe, store, summary", "optuna, pydantic"),

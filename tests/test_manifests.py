@@ -410,3 +410,17 @@ def test_compose_starts_nginx_behind_servers_that_answer():
 def test_a_pod_that_was_preempted_is_replaced_without_counting_as_a_failure():
     rules = kind(manifests(SCRATCH), "Job")["spec"]["podFailurePolicy"]["rules"]
     assert {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [PREEMPTED]}} in rules
+
+
+def test_metrics_of_a_training_can_be_asked_for_where_the_recipe_opens_them():
+    items = manifests(CLUSTER)
+    template, policy = kind(items, "Job")["spec"]["template"], kind(items, "NetworkPolicy")
+    assert template["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true", "prometheus.io/port": "9400", "prometheus.io/path": "/metrics",
+    }  # fmt: skip
+    [container] = template["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [9400]
+    assert {"ports": [{"port": 9400, "protocol": "TCP"}]} in policy["spec"]["ingress"]
+    closed = manifests(SCRATCH)
+    assert "annotations" not in kind(closed, "Job")["spec"]["template"]["metadata"]
+    assert len(kind(closed, "NetworkPolicy")["spec"]["ingress"]) == 1

@@ -8,6 +8,7 @@ from llmrecipe.plan import Job, Plan, Service, Stage, Train
 from llmrecipe.store import VERSION
 from llmrecipe.targets.base import Files, TargetError
 from llmrecipe.targets.yaml_text import yaml_text
+from llmrecipe.watching import Tracking
 
 STORE = ".llmrecipe"
 """Where artifacts lie, from the recipe's folder: the store that `llmrecipe run` uses unless told otherwise."""
@@ -137,7 +138,7 @@ def job_files(plan: Plan) -> Files:
     addresses = plan.addresses()
     files = {}
     for number, stage in enumerate(plan.stages, start=1):
-        job = _job(stage, addresses)
+        job = _job(stage, addresses, plan.name)
         files[_job_path(number, stage)] = json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     for stage in plan.stages:
         if isinstance(stage.spec, Train):
@@ -177,8 +178,9 @@ def _folder(reference: str, addresses: dict[str, str]) -> str:
     return f"{STORE}/artifacts/{addresses[stage]}/{output}"
 
 
-def _job(stage: Stage, addresses: dict[str, str]) -> Job:
+def _job(stage: Stage, addresses: dict[str, str], plan: str) -> Job:
     address = addresses[stage.name]
+    reports = isinstance(stage.spec, Train) and stage.spec.tracking != Tracking()
     return Job(
         name=stage.name,
         address=address,
@@ -187,6 +189,7 @@ def _job(stage: Stage, addresses: dict[str, str]) -> Job:
         output=f"{STORE}/artifacts/{address}",
         work=f"{STORE}/work/{address}",
         root=".",
+        run=f"runs/{plan}" if reports else None,
     )
 
 

@@ -12,6 +12,7 @@ from llmrecipe.plan import (
     PrepareData,
     Resources,
     Spec,
+    Train,
 )
 from llmrecipe.targets.base import Files, TargetError
 from llmrecipe.targets.kubernetes.pod import (
@@ -43,6 +44,8 @@ SAVE_SECONDS = 300
 """How long a stage may take to save a checkpoint when its pod is asked to stop."""
 KEEP_SECONDS = 7 * 24 * 3600
 """How long a finished Job and its log stay."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Addresses that only the machine itself reaches."""
 PORT = 29500
 """Where the processes of several nodes meet."""
 
@@ -137,7 +140,7 @@ def _selector(plan: Plan) -> dict[str, str]:
 
 
 def _network_policy(plan: Plan) -> Node:
-    """Nobody reaches the run but its own pods; it reaches the Hub and object stores."""
+    """Nobody reaches the run but its own pods and who asks for metrics; it reaches the Hub and object stores."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -145,7 +148,10 @@ def _network_policy(plan: Plan) -> Node:
         "spec": {
             "podSelector": {"matchLabels": _selector(plan)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": {"matchLabels": _selector(plan)}}]}],
+            "ingress": [
+                {"from": [{"podSelector": {"matchLabels": _selector(plan)}}]},
+                *({"ports": [{"port": port, "protocol": "TCP"}]} for port in _metrics_ports(plan)),
+            ],
         },
     }
 
@@ -180,7 +186,7 @@ def _job(plan: Plan, name: str, files: Files, resources: Resources) -> Node:
             "podFailurePolicy": {"rules": [evicted, preempted]},
             "ttlSecondsAfterFinished": KEEP_SECONDS,
             "template": {
-                "metadata": {"labels": _labels(plan)},
+                "metadata": {"labels": _labels(plan), **_scraped(plan)},
                 "spec": _pod(plan, name, files, resources),
             },
         },
@@ -219,6 +225,7 @@ def _container(plan: Plan, name: str, resources: Resources) -> Node:
             *(_rendezvous(name) if resources.nodes > 1 else []),
             *([_TOKEN] if _uses_hub(plan) else []),
         ],
+        **_open_ports(plan),
         "resources": container_resources(resources, resources.memory),
         "securityContext": container_security(),
         "volumeMounts": [
@@ -227,6 +234,26 @@ def _container(plan: Plan, name: str, resources: Resources) -> Node:
             *scratch_mounts(),
         ],
     }
+
+
+def _metrics_ports(plan: Plan) -> list[int]:
+    """Ports at which training metrics are open to others."""
+    settings = [stage.spec.tracking.prometheus for stage in plan.stages if isinstance(stage.spec, Train)]
+    return sorted({found.port for found in settings if found is not None and found.host not in LOOPBACK})
+
+
+def _open_ports(plan: Plan) -> Node:
+    ports = [{"name": f"metrics-{port}", "containerPort": port, "protocol": "TCP"} for port in _metrics_ports(plan)]
+    return {"ports": ports} if ports else {}
+
+
+def _scraped(plan: Plan) -> Node:
+    """What Prometheus looks for at pods; it can be told of one port."""
+    ports = _metrics_ports(plan)
+    if not ports:
+        return {}
+    values = {"scrape": "true", "port": str(ports[0]), "path": "/metrics"}
+    return {"annotations": {f"prometheus.io/{name}": value for name, value in values.items()}}
 
 
 def _rendezvous(name: str) -> list[Node]:
