@@ -55,6 +55,17 @@ def test_an_example_ends_in_the_gain_that_its_gates_declare(path: Path, tmp_path
     assert gates
     for gate in gates:
         print(f"{path.stem}: {gate['metric']}: {' -> '.join(measured(summary, gate['metric']))}")
+    _check_kl(path, {stage["name"]: stage["metrics"] for stage in summary["stages"]})
+
+
+def _check_kl(path: Path, metrics: dict[str, dict[str, float]]) -> None:
+    """What learns from rewards stays as near to where it began as its `metadata` declares."""
+    for document in validate(resolve(str(path), ())):
+        bound = document.recipe.metadata.get("largest_kl")
+        if isinstance(bound, float):
+            found = metrics[f"{document.recipe.name}/train"]["kl"]
+            print(f"{path.stem}: kl {found:.3g}, bound {bound}")
+            assert found <= bound
 
 
 @each_example

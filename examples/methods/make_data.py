@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from worlds import manners, stories, village
+from worlds import manners, orders, stories, village
 
 SEED = 2026
 FOLDER = Path(__file__).parent / "data"
@@ -18,6 +18,7 @@ WORLDS: tuple[Callable[[Path, int], None], ...] = (
     village.write,
     manners.write,
     stories.write,
+    orders.write,
 )
 
 
