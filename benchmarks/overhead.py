@@ -1,7 +1,6 @@
-"""What llmrecipe costs beside a script written by hand: tokens per second, and seconds to the first step.
+"""What llmrecipe costs beside a script written by hand, from the command to the end of the first training step.
 
-    python benchmarks/overhead.py throughput [--steps 40]
-    python benchmarks/overhead.py start [--rounds 3]
+    python benchmarks/overhead.py [--rounds 3]
 
 Both sides alternate within one run, so that a busy machine slows both.
 """
@@ -38,21 +37,10 @@ training: {max_length: 128, per_device_train_batch_size: 8, max_steps: STEPS}
 def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["throughput", "start"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.what == "throughput":
-            command = [
-                sys.executable,
-                str(FOLDER / "throughput.py"),
-                folder,
-                str(arguments.steps),
-            ]
-            subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        else:
-            print(json.dumps(_start(Path(folder), arguments.rounds), indent=2))
+        print(json.dumps(_start(Path(folder), arguments.rounds), indent=2))
 
 
 def _start(folder: Path, rounds: int) -> dict[str, Any]:
