@@ -31,6 +31,8 @@ class Staged:
     model: Any
     accelerator: Any
     optimizer: Any
+    is_fsdp_enabled: bool
+    is_deepspeed_enabled: bool
     lr_scheduler: Any
 
     own_optimizer: OwnOptimizer | None = None
@@ -136,8 +138,13 @@ class Staged:
 
     def restore(self, checkpoint: Path) -> None:
         """Take over weights and history of a checkpoint after which nothing is left to train."""
-        self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
-        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # Shares can only be read by a model that is spread.
+            rows = self.get_train_dataloader()  # type: ignore[attr-defined]
+            self._prepare_for_training(state.max_steps, rows, str(checkpoint))  # type: ignore[attr-defined]
+        else:
+            self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+        self.state = state
 
 
 def staged(trainer: type, *mixins: type) -> Callable[..., Any]:
