@@ -10,8 +10,13 @@ from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
 from llmrecipe.vocabulary import Adapter, Full
 
-STRATEGY_RULES = ("LR249", "LR407", "LR409", "LR410", "LR411", "LR412")
+STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412")
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
+
+
+DROPOUT = "model.adapter.lora_dropout"
+TABLES = ("lm_head", "embed_tokens", "wte", "word_embeddings")
+"""What models call the embeddings and the output head, which often are one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,15 @@ def impossible_adapter(strategy: Distributed, adapter: Adapter) -> Impossible | 
     if strategy.activation_checkpointing and adapter.lora_dropout > 0:
         message = "the second forward pass of `activation_checkpointing` drops other inputs than the first"
         help_ = "set `lora_dropout: 0`, or use `training.gradient_checkpointing` instead, which repeats the same"
-        return Impossible("model.adapter.lora_dropout", message, help_)
+        return Impossible(DROPOUT, message, help_)
+    instead = "leave it out, or use `distributed: {kind: deepspeed}`"
+    if adapter.trainable_token_indices:
+        message = "FSDP2 cannot spread an embedding of which some rows are trained"
+        return Impossible("model.adapter.trainable_token_indices", message, instead)
+    tables = [name for name in adapter.modules_to_save if name.rpartition(".")[2] in TABLES]
+    if tables:
+        message = f"FSDP2 cannot spread `{tables[0]}` and its trained copy, which models hold in two places"
+        return Impossible("model.adapter.modules_to_save", message, instead)
     return None
 
 
@@ -259,7 +272,46 @@ def dropout_of_recomputed_layers(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
-    yield from _found(impossible_adapter(case.recipe.distributed, case.recipe.model.adapter))
+    problem = impossible_adapter(case.recipe.distributed, case.recipe.model.adapter)
+    if problem is not None and problem.at == DROPOUT:
+        yield from _found(problem)
+
+
+@rule("LR408")
+def adapter_on_shares(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that FSDP can spread what is trained beside the low-rank updates.
+
+    ## Why is this bad?
+    Rows of an embedding, and trained copies of embeddings or of the output head, are weights that appear twice in the
+    model. FSDP2 spreads each weight once, and stops when training begins.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, modules_to_save: [lm_head]}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, modules_to_save: [lm_head]}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    distributed: {kind: deepspeed, zero_stage: 3}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    problem = impossible_adapter(case.recipe.distributed, case.recipe.model.adapter)
+    if problem is not None and problem.at != DROPOUT:
+        yield from _found(problem)
 
 
 @rule("LR412")
