@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from test_support import Combination, models  # noqa: F401 - a fixture
+from tqdm import tqdm
 
 from llmrecipe import launch
 from llmrecipe.cli import planning
@@ -30,6 +32,7 @@ from llmrecipe.trainers.telemetry import CLOCKED
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
+tqdm.set_lock(threading.RLock())  # Its own is shared with forked processes: one that is killed would keep it for ever.
 
 STEPS, SAVE = 14, 3
 KILLS = 3
