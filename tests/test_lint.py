@@ -195,14 +195,18 @@ method: {kind: sft}
 
 
 def test_the_metrics_that_gates_may_name_are_those_that_the_stage_returns() -> None:
-    text = (Path(llmrecipe.__file__).parent / "stages/evaluate.py").read_text("utf-8")
-    for kind, metrics in METRICS.items():
-        function = next(
-            node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == f"_{kind}"
-        )
+    stages = Path(llmrecipe.__file__).parent / "stages"
+    functions = {
+        node.name.removeprefix("_"): node
+        for file in ("evaluate", "masked_accuracy", "preference_accuracy")
+        for node in ast.walk(ast.parse((stages / f"{file}.py").read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    for kind in METRICS.keys() - {"reward"}:  # Names of rewards are metrics there.
+        function = functions[kind]
         returned = next(node.value for node in reversed(function.body) if isinstance(node, ast.Return))
         keys = {key.value for node in ast.walk(returned or function) if isinstance(node, ast.Dict) for key in node.keys}
-        assert set(metrics) == keys
+        assert set(METRICS[kind]) == keys
 
 
 @pytest.mark.parametrize(
@@ -261,7 +265,8 @@ def _values(schema: dict, root: dict) -> st.SearchStrategy:  # type: ignore[type
             high = schema.get("maximum", schema.get("exclusiveMaximum", 10_001) - 1)
             return st.sampled_from([low, low + 1, min(high, low + 6), high])
         case "number":
-            low, high = schema.get("minimum", 0.0), schema.get("maximum", schema.get("exclusiveMaximum", 100.0))
+            high = schema.get("maximum", schema.get("exclusiveMaximum", 100.0))
+            low = schema.get("minimum", schema.get("exclusiveMinimum", min(0.0, high - 1)))
             return st.floats(low, high, exclude_min="exclusiveMinimum" in schema, exclude_max=True)
         case "string":
             if "pattern" in schema:
