@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from llmrecipe import launch
+from llmrecipe.optimization import Best
 from llmrecipe.plan import Resources, Train
 from llmrecipe.stages import checkpoints, train
 from llmrecipe.stages.place import Place
@@ -44,6 +45,7 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, Any], int | None]] = {
     "full": (PRETRAIN, {}, None),
     "resumed": (PRETRAIN, {}, 7),
     "again": (PRETRAIN, {}, None),
+    "best": (PRETRAIN, {"best": Best(), "arguments": {"eval_strategy": "steps", "eval_steps": 3}}, None),
     "adapter": (SFT, {"adapter": LORA, "packed": False}, None),
     "accumulated": (SFT, {"packed": False, "arguments": {"gradient_accumulation_steps": 2}}, None),
 }
@@ -58,7 +60,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str
     small.tokenizer().save_pretrained(root / "tokenizer")
     rows = {"packed": small.packed_rows, "padded": small.padded_rows}
     for kind, make in rows.items():
-        small.dataset(root / kind, list(make(20)), list(make(3, seed=9)))
+        small.dataset(root / kind, list(make(20)), list(make(4, seed=9)))
     return lambda kind: {"dataset": root / kind, "tokenizer": root / "tokenizer", "model": root / "base"}
 
 

@@ -10,7 +10,7 @@ from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
 from llmrecipe.vocabulary import Adapter, Full
 
-STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412")
+STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412", "LR414")
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
 
 
@@ -312,6 +312,49 @@ def adapter_on_shares(case: Case) -> Iterator[Finding]:
     problem = impossible_adapter(case.recipe.distributed, case.recipe.model.adapter)
     if problem is not None and problem.at != DROPOUT:
         yield from _found(problem)
+
+
+@rule("LR414")
+def weights_followed_in_shares(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `averaging` and `ewc` find whole weights.
+
+    ## Why is this bad?
+    Both follow every weight from the beginning of training on. Under `fsdp` and ZeRO-3 these are replaced by shares when
+    the model is spread, and what was followed would be something that no longer learns.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {averaging: {kind: ema}}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {averaging: {kind: ema}}
+    distributed: {kind: ddp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    strategy, training = case.recipe.distributed, case.recipe.training
+    if not isinstance(strategy, FSDP) and not (isinstance(strategy, DeepSpeed) and strategy.zero_stage == 3):
+        return
+    for name in ("averaging", "ewc"):
+        if getattr(training, name) is not None:
+            message = f"`{name}` follows whole weights, and `{strategy.kind}` holds shares of them"
+            yield Finding(f"training.{name}", message, "use `distributed: {kind: ddp}`, or ZeRO stage 1 or 2")
 
 
 @rule("LR412")

@@ -110,7 +110,7 @@ def finish(trainer: Any, spec: Train) -> dict[str, float]:
                 f"the best checkpoint, that of step {step}, is not complete any more",
                 f"remove {checkpoint.parent} and train again",
             )
-        trainer._load_from_checkpoint(str(checkpoint))
+        trainer.load_weights(checkpoint)
         if spec.averaging is not None:
             trainer.load_average(checkpoint)
         values = {entry["step"]: entry[spec.best.metric] for entry in trainer.state.log_history

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pydantic import JsonValue
+from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 
 from llmrecipe.optimization import Best, OwnOptimizer
 from llmrecipe.stages import checkpoints
@@ -29,6 +30,7 @@ class Staged:
     args: Any
     state: Any
     model: Any
+    model_wrapped: Any
     accelerator: Any
     optimizer: Any
     is_fsdp_enabled: bool
@@ -143,8 +145,16 @@ class Staged:
             rows = self.get_train_dataloader()  # type: ignore[attr-defined]
             self._prepare_for_training(state.max_steps, rows, str(checkpoint))  # type: ignore[attr-defined]
         else:
-            self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+            self.load_weights(checkpoint)
         self.state = state
+
+    def load_weights(self, checkpoint: Path) -> None:
+        """Take over the weights of a checkpoint, once the model is as it is trained."""
+        if self.is_deepspeed_enabled:
+            adapted = hasattr(self.model, "peft_config")
+            deepspeed_load_checkpoint(self.model_wrapped, str(checkpoint), load_module_strict=not adapted)
+        else:
+            self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
 
 
 def staged(trainer: type, *mixins: type) -> Callable[..., Any]:
