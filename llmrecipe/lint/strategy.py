@@ -321,8 +321,8 @@ def weights_followed_in_shares(case: Case) -> Iterator[Finding]:
     Checks that `averaging` and `ewc` find whole weights.
 
     ## Why is this bad?
-    Both follow every weight from the beginning of training on. Under `fsdp` and ZeRO-3 these are replaced by shares when
-    the model is spread, and what was followed would be something that no longer learns.
+    Both follow every weight from the beginning of training on. Under `fsdp` and ZeRO-3 these are replaced by shares
+    when the model is spread, and what was followed would be something that no longer learns.
 
     ## Example
     ```yaml
