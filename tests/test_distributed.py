@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -200,3 +201,34 @@ def test_every_file_of_a_checkpoint_is_sealed(together: dict[str, Any]) -> None:
     share = max(shares, key=lambda path: path.stat().st_size)
     os.truncate(share, share.stat().st_size - 1)
     assert checkpoints.newest_complete(folder).name == "checkpoint-10"
+
+
+def test_hybrid_shares_over_two_nodes_that_meet_learn_the_same(
+    tmp_path: Path, inputs: Callable[[str], dict[str, Path]], alone: dict[str, Any]
+) -> None:
+    strategy = FSDP(kind="fsdp", sharding="hybrid")
+    place = small.place(tmp_path / "hybrid", **inputs("packed"))
+    described = job("full", place, strategy)
+    described["spec"] |= {"world_size": 4}
+    described["spec"]["arguments"] |= {"per_device_train_batch_size": 1}
+    (tmp_path / "cases.json").write_text(json.dumps([described]), encoding="utf-8")
+    config = launch.accelerate_config(Resources(nodes=2, processes=2, accelerators=2), strategy)
+    (tmp_path / "accelerate.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    told["PYTHONPATH"] = str(fsdp_on_processor.folder(tmp_path / "shim"))
+    script = str(Path(__file__).with_name("rank_of_trainings.py"))
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
+             "--machine_rank", rank, "--main_process_ip", "127.0.0.1", "--main_process_port", port,
+             script, str(tmp_path / "cases.json")],
+            env=told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    outputs = [node.communicate(timeout=600)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert losses(place) == pytest.approx(losses(alone["full"]), abs=2e-4)

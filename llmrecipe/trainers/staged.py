@@ -124,6 +124,13 @@ class Staged:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         set_optimizer_options(self.optimizer, self.lr_scheduler, options)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """The trainer's own, with each tied weight once: FSDP gathers it under all of its names."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        if state_dict is not None and self.is_fsdp_enabled:
+            state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)  # type: ignore[misc]
+
     def _check_weights(self, step: int) -> None:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(sharded.here(parameter)).all():

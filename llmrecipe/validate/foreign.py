@@ -102,6 +102,17 @@ KEYS: dict[str, str] = {
     **dict.fromkeys(("nodes", "nnodes", "num_machines"), "hardware.num_nodes"),
     **dict.fromkeys(("gpu", "device", "gpu_type", "accelerator_type"), "hardware.accelerator"),
     **dict.fromkeys(("deepspeed", "fsdp", "ddp", "fsdp_config", "parallelism"), "distributed"),
+    **dict.fromkeys(("zero", "zero_optimization"), "distributed.zero_stage"),
+    **dict.fromkeys(("offload_params", "fsdp_offload_params", "offload_policy"), "distributed.cpu_offload"),
+    **dict.fromkeys(("offload_param", "offload_param_device"), "distributed.offload_parameters"),
+    "offload_optimizer_device": "distributed.offload_optimizer",
+    **dict.fromkeys(("reshard_after_forward", "sharding_strategy"), "distributed.sharding"),
+    **dict.fromkeys(("transformer_layer_cls_to_wrap", "fsdp_transformer_layer_cls_to_wrap"), "distributed.wrap"),
+    **dict.fromkeys(
+        ("context_parallel_size", "cp_size", "sequence_parallel_size", "sp_size", "context_parallel_degree"),
+        "training does not split a sequence over devices: shorten `training.max_length`, or use `{kind: fsdp}` with "
+        "`training.gradient_checkpointing`",
+    ),
     **dict.fromkeys(("tp", "tp_size", "tensor_parallel"), "serving.tensor_parallel_size"),
     **dict.fromkeys(("max_context_length", "context_window"), "serving.max_model_len"),
     **dict.fromkeys(("tags", "notes", "author", "comment", "title", "owner"), "free text belongs under `metadata`"),
@@ -126,6 +137,8 @@ KINDS: dict[str, str] = {
     **dict.fromkeys(("pretrained", "existing", "base"), "reuse"),
     **dict.fromkeys(("dedup", "exact_dedup"), "deduplicate"),
     **dict.fromkeys(("multi_gpu", "data_parallel"), "ddp"),
+    **dict.fromkeys(("fsdp2", "fully_sharded", "hsdp"), "fsdp"),
+    **dict.fromkeys(("zero", "zero1", "zero2", "zero3"), "deepspeed"),
     **dict.fromkeys(("ppl",), "perplexity"),
 }
 """Kind elsewhere -> kind of ours, where the section has it."""
