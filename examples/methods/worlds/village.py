@@ -1,9 +1,9 @@
-"""A village of animals, each with a home, a food and a colour: for pretrain and sft.
+"""A village of animals, each with a home, a food and a colour: for pretrain, mlm, sft, curriculum and ewc.
 
 Every fact is said in `village-text.jsonl`. `village-dialogues.jsonl` and `village-prompts.jsonl` ask for it in most of
 the ways in which one can ask; for every second fact one way is held out and stands in `village-questions.jsonl` alone.
 `village-trades.jsonl` is text on people, in the same words with other facts; `village-trades-held-out.jsonl` is more
-of it.
+of it, and `village-people-prompts.jsonl` asks for these facts.
 """
 
 import random
@@ -103,3 +103,5 @@ def write(folder: Path, seed: int) -> None:
     held_out = [(fact.held_out, fact.answer) for fact in animals if fact.held_out is not None]
     write_rows(folder / "village-questions.jsonl", (messages(*pair) for pair in held_out))
     write_rows(folder / "village-held-out-prompts.jsonl", ({"prompt": q + "\n", "completion": a} for q, a in held_out))
+    people = [(question, fact.answer) for fact in trades for question in (*fact.questions, fact.held_out) if question]
+    write_rows(folder / "village-people-prompts.jsonl", ({"prompt": q + "\n", "completion": a} for q, a in people))
