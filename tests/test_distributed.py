@@ -32,9 +32,7 @@ pytestmark = pytest.mark.slow
 STRATEGIES: dict[str, Distributed] = {
     "ddp": DDP(kind="ddp"),
     "fsdp": FSDP(kind="fsdp"),
-    "fsdp, weights whole between the passes, one file": FSDP(
-        kind="fsdp", sharding="grad", state_dict_type="full", activation_checkpointing=True
-    ),
+    "fsdp, weights whole between the passes, one file": FSDP(kind="fsdp", sharding="grad", state_dict_type="full"),
     "fsdp, read by one": FSDP(kind="fsdp", cpu_ram_efficient_loading=True),
     "zero 1": DeepSpeed(kind="deepspeed", zero_stage=1),
     "zero 2": DeepSpeed(kind="deepspeed", zero_stage=2),
@@ -48,6 +46,7 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, Any], int | None]] = {
     "again": (PRETRAIN, {}, None),
     "best": (PRETRAIN, {"best": Best(), "arguments": {"eval_strategy": "steps", "eval_steps": 3}}, None),
     "adapter": (SFT, {"adapter": LORA, "packed": False}, None),
+    "recomputed": (SFT, {"adapter": LORA, "packed": False, "arguments": {"activation_checkpointing": True}}, None),
     "accumulated": (SFT, {"packed": False, "arguments": {"gradient_accumulation_steps": 2}}, None),
 }
 """Name -> method and rows, changes of the spec, and the step after which it is stopped."""
@@ -201,6 +200,17 @@ def test_every_file_of_a_checkpoint_is_sealed(together: dict[str, Any]) -> None:
     share = max(shares, key=lambda path: path.stat().st_size)
     os.truncate(share, share.stat().st_size - 1)
     assert checkpoints.newest_complete(folder).name == "checkpoint-10"
+
+
+def test_layers_that_fsdp_recomputes_and_offloads_learn_the_same(
+    tmp_path: Path, inputs: Callable[[str], dict[str, Path]], alone: dict[str, Any]
+) -> None:
+    strategy = FSDP(kind="fsdp", activation_checkpointing=True, cpu_offload=True)
+    place = small.place(tmp_path / "recomputed", **inputs("packed"))
+    (tmp_path / "cases.json").write_text(json.dumps([job("full", place, strategy)]), encoding="utf-8")
+    launched(tmp_path, strategy, str(Path(__file__).with_name("rank_of_trainings.py")), str(tmp_path / "cases.json"))
+    assert losses(place) == pytest.approx(losses(alone["full"]), abs=2e-4)
+    assert weights(place).keys() == weights(alone["full"]).keys()
 
 
 def test_hybrid_shares_over_two_nodes_that_meet_learn_the_same(

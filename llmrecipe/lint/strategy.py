@@ -14,7 +14,7 @@ STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412",
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
 
 
-DROPOUT = "model.adapter.lora_dropout"
+RECOMPUTED = "distributed.activation_checkpointing"
 TABLES = ("lm_head", "embed_tokens", "wte", "word_embeddings")
 """What models call the embeddings and the output head, which often are one."""
 
@@ -57,10 +57,9 @@ def impossible_adapter(strategy: Distributed, adapter: Adapter) -> Impossible | 
     """Whether an adapter can be trained on a base that is spread."""
     if isinstance(adapter, Full) or not isinstance(strategy, FSDP):
         return None
-    if strategy.activation_checkpointing and adapter.lora_dropout > 0:
-        message = "the second forward pass of `activation_checkpointing` drops other inputs than the first"
-        help_ = "set `lora_dropout: 0`, or use `training.gradient_checkpointing` instead, which repeats the same"
-        return Impossible(DROPOUT, message, help_)
+    if strategy.activation_checkpointing:
+        message = "adapters on layers that FSDP recomputes are written without their weights"
+        return Impossible(RECOMPUTED, message, "use `training.gradient_checkpointing` instead")
     instead = "leave it out, or use `distributed: {kind: deepspeed}`"
     if adapter.trainable_token_indices:
         message = "FSDP2 cannot spread an embedding of which some rows are trained"
@@ -240,20 +239,21 @@ def checkpointing_twice(case: Case) -> Iterator[Finding]:
 
 
 @rule("LR411")
-def dropout_of_recomputed_layers(case: Case) -> Iterator[Finding]:
+def adapter_on_recomputed_layers(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that FSDP's `activation_checkpointing` is not used with dropout.
+    Checks that FSDP's `activation_checkpointing` is not used with an adapter.
 
     ## Why is this bad?
-    Accelerate has it recompute layers without repeating their random numbers: the second forward pass drops other
-    inputs than the first, and gradients are those of another function. Nothing says so.
+    Accelerate wraps each layer, PEFT no longer finds the weights of the adapter by their names, and writes an empty
+    one. It also does not repeat random numbers: with `lora_dropout`, gradients would be those of another function.
+    Nothing says so.
 
     ## Example
     ```yaml
     version: 1
     name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, lora_dropout: 0.1}}
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     distributed: {kind: fsdp, activation_checkpointing: true}
@@ -264,7 +264,7 @@ def dropout_of_recomputed_layers(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, lora_dropout: 0.1}}
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {gradient_checkpointing: true}
@@ -273,7 +273,7 @@ def dropout_of_recomputed_layers(case: Case) -> Iterator[Finding]:
     ```
     """
     problem = impossible_adapter(case.recipe.distributed, case.recipe.model.adapter)
-    if problem is not None and problem.at == DROPOUT:
+    if problem is not None and problem.at == RECOMPUTED:
         yield from _found(problem)
 
 
@@ -310,7 +310,7 @@ def adapter_on_shares(case: Case) -> Iterator[Finding]:
     ```
     """
     problem = impossible_adapter(case.recipe.distributed, case.recipe.model.adapter)
-    if problem is not None and problem.at != DROPOUT:
+    if problem is not None and problem.at != RECOMPUTED:
         yield from _found(problem)
 
 
