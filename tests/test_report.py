@@ -9,6 +9,7 @@ from llmrecipe.cli import main
 from llmrecipe.report import page, read
 from llmrecipe.report.chart import Series, chart, ticks
 from llmrecipe.report.html import Html, element, number
+from llmrecipe.report.results import _answer
 from llmrecipe.store import RunError, Store
 
 VOID = {"meta", "br", "line", "polyline", "circle", "rect"}
@@ -220,3 +221,9 @@ def test_ticks_are_round(low, high, values):
 )
 def test_numbers_are_written_for_people(value, text):
     assert number(value) == text
+
+
+def test_an_answer_that_was_rewarded_stands_with_its_reward() -> None:
+    shown = str(_answer({"answer": "pears: 3", "reward": 0.5, "rewards": {"regex": 0.5}}))
+    assert "0.5" in shown
+    assert "pears: 3" in shown

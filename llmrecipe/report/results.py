@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from llmrecipe.plan import CheckGates, Evaluate, GenerationSuite
+from llmrecipe.plan import CheckGates, Evaluate, GenerationSuite, RewardSuite
 from llmrecipe.report.html import Content, Html, element, join, number, table
 from llmrecipe.report.reading import Run, RunStage
 from llmrecipe.vocabulary import Gate
@@ -74,7 +74,7 @@ def samples(run: Run) -> Iterator[Html]:
     """Some answers of each suite; recipes that have the same suite stand side by side."""
     suites: dict[str, list[RunStage]] = {}
     for stage in run.of("evaluate"):
-        if isinstance(stage.plan.spec, Evaluate) and isinstance(stage.plan.spec.suite, GenerationSuite):
+        if isinstance(stage.plan.spec, Evaluate) and isinstance(stage.plan.spec.suite, GenerationSuite | RewardSuite):
             suites.setdefault(_suite(stage), []).append(stage)
     parts = [part for name, stages in suites.items() for part in _suite_samples(name, stages)]
     if parts:
@@ -118,6 +118,8 @@ def _said(text: str) -> Html:
 def _answer(sample: dict[str, Any] | None) -> Html:
     if sample is None:
         return element("span", "–", class_="dim")
+    if "reward" in sample:
+        return element("div", join(element("b", f"{number(sample['reward'])} "), sample["answer"]), class_="said")
     right = bool(sample["correct"])
     mark = element("b", "✓ " if right else "✗ ", class_="good" if right else "bad")
     return element("div", join(mark, sample["answer"]), class_="said")

@@ -8,9 +8,13 @@ from llmrecipe.plan import (
     GenerationSuite,
     LocalModel,
     PinnedFiles,
+    PinnedFunction,
     Plan,
+    PreferenceAccuracySuite,
     PrepareData,
     Resources,
+    Reward,
+    RewardSuite,
     Spec,
     Train,
 )
@@ -104,13 +108,16 @@ def _only_what_the_volume_holds(plan: Plan) -> None:
 
 def _local_paths(spec: Spec) -> Iterator[str]:
     model = getattr(spec, "model", None)
-    if isinstance(model, LocalModel):
-        yield model.path
+    for needed in (model, *getattr(spec, "models", {}).values()):
+        if isinstance(needed, LocalModel):
+            yield needed.path
+    rewards: list[Reward] = getattr(getattr(spec, "suite", spec), "rewards", [])
+    yield from (reward.file.path for reward in rewards if isinstance(reward, PinnedFunction))
     sources: list[DataSource] = []
     match spec:
         case PrepareData():
             sources = [*spec.train, *spec.validation]
-        case Evaluate(suite=GenerationSuite() as suite):
+        case Evaluate(suite=GenerationSuite() | PreferenceAccuracySuite() | RewardSuite() as suite):
             sources = suite.sources
     for source in sources:
         if isinstance(source.origin, PinnedFiles):
