@@ -11,6 +11,7 @@ import pytest
 import small
 
 from llmrecipe.stages.place import Interrupted, StageError
+from llmrecipe.trainers import callbacks
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
 
 ARGS = SimpleNamespace(world_size=1, fp16=False)
@@ -85,7 +86,7 @@ def test_every_save_is_logged_before_and_the_last_step_evaluated(tmp_path: Path)
     assert not flags.should_evaluate
 
 
-def test_a_signal_stops_after_the_step_and_a_second_one_at_once() -> None:
+def test_a_signal_stops_after_the_step_and_a_later_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopOnSignal() as stop:
         flags = control()
@@ -96,6 +97,8 @@ def test_a_signal_stops_after_the_step_and_a_second_one_at_once() -> None:
         assert flags.should_training_stop
         assert flags.should_save
         assert stop.stopped
+        os.kill(os.getpid(), signal.SIGTERM)  # From the scheduler and from the runner.
+        monkeypatch.setattr(callbacks, "SAME_SIGNAL", 0.0)
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -19,6 +19,8 @@ UNLOGGED = (
 )  # fmt: skip
 """What trainers log about themselves: totals of one process, which a resumed run would tell differently."""
 SECONDS_BETWEEN_EVENTS = 0.5
+SAME_SIGNAL = 1.0
+"""Seconds in which two signals mean one thing."""
 WATCHED = ("loss", "grad_norm", "eval_loss", "entropy", "eval_entropy", "kl", "objective/kl", "objective/entropy")
 """What of a log must be finite."""
 DIVERGED = (
@@ -113,7 +115,9 @@ def _check_finite(entry: dict[str, Any], half: bool) -> None:
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
-    """SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
+    """SIGTERM or SIGINT: finish the step, save, stop. A second signal after a second stops at once.
+
+    Schedulers of clusters tell every process, and the runner tells its stages: what comes within a second is one.
 
     A context: signals are answered this way inside of it. All ranks stop after the same step.
     """
@@ -121,6 +125,7 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     def __init__(self) -> None:
         self.received = False
         self.stopped = False
+        self.when = 0.0
 
     def __enter__(self) -> "StopOnSignal":
         self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -131,9 +136,10 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and time.monotonic() - self.when > SAME_SIGNAL:
             raise Interrupted
-        self.received = True
+        if not self.received:
+            self.received, self.when = True, time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop when any rank was told to."""

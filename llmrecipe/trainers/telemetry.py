@@ -13,7 +13,7 @@ from llmrecipe.facts import accelerators
 
 CLOCKED = ("tokens_per_second", "mfu", "memory_gib", "data_loading_share")
 """What the log says of a step that depends on the clock and the machine, and not on the training."""
-ROWS = 256
+ROWS = 64
 """Rows of the dataset from which the usual length is taken."""
 GIB = 2**30
 
