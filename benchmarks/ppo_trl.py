@@ -15,7 +15,7 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 
 class Backbone(torch.nn.Module):  # type: ignore[misc]
-    """"Hidden states" [batch, length, 1]: the mean worth of the completion's tokens so far."""
+    """ "Hidden states" [batch, length, 1]: the mean worth of the completion's tokens so far."""
 
     def __init__(self, worth: torch.Tensor) -> None:
         super().__init__()

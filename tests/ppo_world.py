@@ -49,7 +49,10 @@ def rows(count: int = 20) -> Dataset:
 def trainer(folder: Path, arguments: dict[str, Any] | None = None, **options: Any) -> PPOTrainer:
     """A trainer of a new model of 64 numbers in width; `arguments` are merged into the usual ones."""
     defaults = {
-        "model": policy(), "train_dataset": rows(), "processing_class": tokenizer(), "reward_funcs": [side],
+        "model": policy(),
+        "train_dataset": rows(),
+        "processing_class": tokenizer(),
+        "reward_funcs": [side],
     }
     args = PPOConfig(output_dir=str(folder), **(ARGUMENTS | (arguments or {})))
     return PPOTrainer(args=args, **(defaults | copy.deepcopy(options)))  # PEFT writes into its configuration.

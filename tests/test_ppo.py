@@ -1,6 +1,7 @@
 """PPO on a small model: what a step is, what is learned, and that it goes on after a kill as if nothing had been."""
 
 import copy
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ import small
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, TrainerCallback
+from trl.distributed import DistributedBackend
+from trl.generation.vllm_generation import VLLMGeneration
 
 from llmrecipe.stages.place import StageError
 from llmrecipe.trainers.ppo import PPOTrainer
@@ -43,8 +46,16 @@ class Stop(TrainerCallback):  # type: ignore[misc]
 # -- learning --
 
 
-@pytest.mark.parametrize("value", ["shared", "separate"])
-@pytest.mark.parametrize("options", [{}, ADAPTED], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [
+        ("shared", {}),
+        pytest.param("separate", {}, marks=pytest.mark.slow),
+        pytest.param("shared", ADAPTED, marks=pytest.mark.slow),
+        pytest.param("separate", ADAPTED, marks=pytest.mark.slow),
+    ],
+    ids=["full, shared value", "full, separate value", "lora, shared value", "lora, separate value"],
+)
 def test_the_mean_reward_of_held_out_prompts_rises(value: str, options: dict[str, Any], tmp_path: Path) -> None:
     rate = 1e-2 if options else 3e-3
     found = ppo_world.trainer(
@@ -66,7 +77,8 @@ def test_the_value_function_learns_what_answers_are_worth(tmp_path: Path) -> Non
     )  # fmt: skip
     found.train()
     logged = [entry["val/explained_var"] for entry in found.state.log_history if "loss" in entry]
-    assert logged[-1] > 0.8
+    assert logged[0] < 0.1
+    assert logged[-1] > 0.4
 
 
 def test_a_log_line_has_the_measures_by_the_names_of_the_field(tmp_path: Path) -> None:
@@ -226,7 +238,9 @@ def test_reward_functions_see_texts_and_columns_and_are_added_with_weights(tmp_p
 
 
 def test_a_conversation_is_answered_by_a_message(tmp_path: Path) -> None:
-    found = ppo_world.trainer(tmp_path, reward_funcs=[lambda completions, **_: [len(c[0]["content"]) for c in completions]])
+    found = ppo_world.trainer(
+        tmp_path, reward_funcs=[lambda completions, **_: [len(c[0]["content"]) for c in completions]]
+    )
     row = {"prompt": [{"role": "user", "content": "Hello"}], "prompt_ids": [7, 8, 9]}
     assert found.scorer([row], [[70, 71]]) == [[2.0]]
 
@@ -253,6 +267,20 @@ def test_scores_are_clipped_and_an_answer_without_end_is_worth_less(tmp_path: Pa
     found = ppo_world.trainer(tmp_path, {"reward_clip": 2.0, "missing_eos_penalty": 1.5})
     scores = found.collect.scores(torch.tensor([[5.0], [5.0], [-1.0]]), torch.tensor([True, False, False]))
     assert scores.tolist() == [2.0, 0.5, -2.5]
+
+
+def test_the_parts_of_trl_that_we_use_are_there() -> None:
+    """Names and arguments by which vLLM is reached; an upgrade that breaks them breaks `use_vllm`."""
+    arguments = inspect.signature(VLLMGeneration.__init__).parameters
+    assert arguments.keys() >= {
+        "model", "accelerator", "processing_class", "mode", "server_base_url", "server_timeout", "tensor_parallel_size",
+        "gpu_memory_utilization", "max_model_length", "max_num_seqs", "enable_sleep_mode", "temperature", "top_p",
+        "top_k", "max_completion_length", "generation_kwargs",
+    }  # fmt: skip
+    assert inspect.signature(VLLMGeneration.generate).parameters.keys() >= {"prompts", "images", "num_generations"}
+    assert callable(VLLMGeneration.sync_weights)
+    assert "self.temperature" in inspect.getsource(VLLMGeneration.generate)
+    assert {"is_zero3", "is_fsdp"} <= set(dir(DistributedBackend))
 
 
 def test_vllm_that_is_not_installed_is_said(tmp_path: Path) -> None:
@@ -291,7 +319,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("at", [3, 4], ids=["within a rollout", "between rollouts"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CASES)[1:])])
 def test_a_run_goes_on_to_the_very_same_weights_and_log(case: str, at: int, tmp_path: Path) -> None:
     arguments, options = CASES[case]
     kept = {"save_strategy": "steps", "save_steps": at, "logging_steps": 2, **arguments}
