@@ -65,7 +65,7 @@ def test_every_family_has_full_and_adapter_training(family: str) -> None:
 
 def test_the_shipped_recipes_reach_every_method() -> None:
     kinds = {recipe.method.kind for path in SHIPPED if (recipe := documents(path)[-1].recipe).method}
-    assert kinds >= {"pretrain", "sft", "dpo", "ppo", "grpo", "rloo"}
+    assert kinds >= {"pretrain", "sft", "dpo", "ppo", "grpo", "rloo", "reward", "kto", "orpo", "cpo", "distillation"}
 
 
 def test_pretrain_7m_has_seven_million_parameters() -> None:

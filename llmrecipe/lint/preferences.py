@@ -222,14 +222,15 @@ def _options(recipe: Recipe) -> Iterator[tuple[str, str, bool]]:
 
 
 @rule("LR325")
-def model_with_another_end(case: Case) -> Iterator[Finding]:
+def model_that_cannot_take_its_role(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that a language model is not made from a reward model, and that references and teachers are language models.
+    Checks that a language model is not made from a reward model, and that references and teachers are language models,
+    and whole ones.
 
     ## Why is this bad?
     A reward model has no output layer any more. Where input and output share their weights the model would load without
-    a word, and say what it has unlearned to say.
+    a word, and say what it has unlearned to say. An adapter that was exported alone is no model.
 
     ## Example
     ```yaml
@@ -270,7 +271,13 @@ def model_with_another_end(case: Case) -> Iterator[Finding]:
     }
     for at, model in wanted.items():
         other = case.recipes.get(model.name) if isinstance(model, RecipeReference) else None
-        if other is not None and (head := _head(case, other)) != "causal":
+        if other is None:
+            continue
+        adapted = other.method is not None and not isinstance(other.model.adapter, Full)
+        if at != "model.base" and adapted and not other.export.merge:
+            message = f"`{other.name}` exports an adapter alone"
+            yield Finding(at, message, "leave out `export.merge: false` there")
+        if (head := _head(case, other)) != "causal":
             name = "a reward model" if head == "reward" else "a masked language model"
             help_ = "use the model that it was made from"
             yield Finding(at, f"`{other.name}` is {name}, and has no words to say", help_)
