@@ -19,7 +19,6 @@ from llmrecipe.paths import expand, folder, is_url, portable, suffix
 from llmrecipe.plan import OPTIONAL_PACKAGES, PACKAGES, PinnedFile
 from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.data import ByPerplexity, Files, Hub
-from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.data import Source as DataSource
 from llmrecipe.recipe.evaluation import Generation, PreferenceAccuracy, Rewards
 from llmrecipe.schema import Section

@@ -53,7 +53,6 @@ from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.data import ByColumn, ByPerplexity, Data, Files, Source
 from llmrecipe.recipe.evaluation import MaskedAccuracy, Perplexity, PreferenceAccuracy, Suite
 from llmrecipe.recipe.evaluation import Rewards as RewardSection
-from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
 from llmrecipe.recipe.training import EWC
