@@ -51,12 +51,12 @@ class PPO(OnlineMethod):
     value_backbone: Literal["shared", "separate"] = "shared"
     """What predicts the reward of an answer while it is written.
 
-    `shared`: it is read off the hidden states of the trained model. `separate`: a backbone of its own, trained likewise;
-    twice the memory, and neither disturbs the other. Under an adapter, that backbone gets an adapter of its own.
+    `shared`: it is read off the hidden states of the trained model. `separate`: a backbone of its own, trained
+    likewise; twice the memory, and neither disturbs the other. Under an adapter, it gets an adapter of its own.
     """
     value_model: ModelReference | None = None
-    """A reward model from which a separate value begins, as the method `reward` trains it. Left out: a copy of the base,
-    with a value of zero everywhere."""
+    """A reward model from which a separate value begins, as the method `reward` trains it. Left out: a copy of the
+    base, with a value of zero everywhere."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.05
     """Weight of the KL to the model before training, which is taken from the reward of every token."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
