@@ -35,6 +35,8 @@ def impossible_optimizer(strategy: Distributed, optimizer: Optimizer) -> Impossi
         return None
     at, instead = "training.optimizer", "use `{kind: adamw}`, or `distributed: {kind: ddp}`"
     match optimizer:
+        case Muon() if isinstance(strategy, FSDP):
+            return None
         case Muon() | Adafactor():
             message = f"`{optimizer.kind}` looks at whole matrices, and `{strategy.kind}` gives it shares of them"
             return Impossible(at, message, instead)
@@ -115,9 +117,9 @@ def optimizer_of_shares(case: Case) -> Iterator[Finding]:
     Checks that the optimizer can step shares of weights.
 
     ## Why is this bad?
-    Under `fsdp` and `deepspeed` each process steps a share of every weight, and ZeRO flattens it. Muon and Adafactor
-    look at rows and columns of the whole matrix, and 8-bit optimizers at blocks of it: they would fail, or step
-    something else. Offloaded optimizer state is stepped by DeepSpeed's own AdamW.
+    Under `fsdp` and `deepspeed` each process steps a share of every weight, and ZeRO flattens it. Muon (which FSDP2
+    can gather for) and Adafactor look at rows and columns of the whole matrix, and optimizers of bitsandbytes do not
+    know FSDP2's shares: they would fail, or step something else. Offloaded state is stepped by DeepSpeed's own AdamW.
 
     ## Example
     ```yaml
@@ -127,7 +129,7 @@ def optimizer_of_shares(case: Case) -> Iterator[Finding]:
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {optimizer: {kind: muon}}
-    distributed: {kind: fsdp}
+    distributed: {kind: deepspeed}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
 
@@ -139,7 +141,7 @@ def optimizer_of_shares(case: Case) -> Iterator[Finding]:
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {optimizer: {kind: muon}}
-    distributed: {kind: ddp}
+    distributed: {kind: fsdp}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
