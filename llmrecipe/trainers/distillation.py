@@ -47,9 +47,8 @@ class DistillationTrainer(OnPolicyTrainer):  # type: ignore[misc]
 
     def _answers_itself(self) -> bool:
         """Whether this step is on the student's answers; the same on every process, and after a resume."""
-        if self.args.lmbda in (0.0, 1.0):
-            return bool(self.args.lmbda)
-        return random.Random(f"{self.args.seed}/{self.state.global_step}").random() < self.args.lmbda
+        share: float = self.args.lmbda
+        return random.Random(f"{self.args.seed}/{self.state.global_step}").random() < share
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
@@ -87,7 +86,7 @@ def _start(row: Mapping[str, Any]) -> int:
     return int(learned[0]) if len(learned) else len(row["labels"])
 
 
-class ResumableSampler(Sampler[int]):
+class ResumableSampler(Sampler[int]):  # type: ignore[misc]
     """TRL's sampler with an order that follows from seed and epoch alone, so that a resumed run meets the same rows."""
 
     def __init__(self, sampler: RepeatSampler, trainer: Any) -> None:

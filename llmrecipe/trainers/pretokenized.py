@@ -18,7 +18,7 @@ class WholeAnswers:
     def __init__(self, *args: Any, processing_class: Any, **options: Any) -> None:
         if processing_class.pad_token_id is None:
             processing_class.pad_token = processing_class.eos_token
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg]
             *args,
             processing_class=processing_class,
             data_collator=WholeAnswerCollator(processing_class.pad_token_id),
@@ -62,7 +62,9 @@ class MismatchedAnswers:
         if estimates_kl and config.per_device_train_batch_size > 1:  # The trainer says what is wrong with one.
             train_dataset = _with_mismatched(train_dataset, config.per_device_train_batch_size)
             eval_dataset = eval_dataset and _with_mismatched(eval_dataset, config.per_device_train_batch_size)
-        super().__init__(*args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
+        super().__init__(  # type: ignore[call-arg]
+            *args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options
+        )
 
 
 def _mixed(dataset: Dataset, seed: int) -> Dataset:
@@ -102,7 +104,7 @@ class PairedTokens:
         if processing_class.pad_token_id is None:
             processing_class.pad_token = processing_class.eos_token
         text = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg]
             *args,
             train_dataset=text,
             eval_dataset=eval_dataset and text,
