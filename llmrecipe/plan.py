@@ -549,6 +549,8 @@ class Service(Section):
     engine: Literal["vllm", "transformers"]
     model: str
     """`RECIPE/export.model`."""
+    adapters: dict[str, str] = {}
+    """Name that clients ask for -> `RECIPE/export.model`, an adapter on the model."""
     served_model_name: str
     arguments: dict[str, JsonValue]
     """Options of the engine, by their names with underscores."""

@@ -9,6 +9,7 @@ from llmrecipe.document import Document
 from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     adapter,
     adapter_options,
+    adapter_serving,
     architecture,
     attention,
     curriculum,

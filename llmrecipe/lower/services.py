@@ -11,7 +11,7 @@ from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM, Transformers
 from llmrecipe.recipe.tokenizer import TrainTokenizer
-from llmrecipe.vocabulary import RecipeReference
+from llmrecipe.vocabulary import DoRA, Full, LoRA, RecipeReference
 
 _VLLM_OPTIONS = (
     "tensor_parallel_size",
@@ -38,8 +38,9 @@ def services(recipe: Recipe, known: Mapping[str, Recipe]) -> list[Service]:
                     recipe=recipe.name,
                     engine="vllm",
                     model=f"{recipe.name}/export.model",
+                    adapters={reference.name: f"{reference.name}/export.model" for reference in serving.adapters},
                     served_model_name=serving.served_model_name or recipe.name,
-                    arguments=given | serving.extra,
+                    arguments=given | _adapter_options(serving, known) | serving.extra,
                     api_key=serving.api_key,
                     port=serving.port,
                     image=serving.image,
@@ -69,6 +70,26 @@ def services(recipe: Recipe, known: Mapping[str, Recipe]) -> list[Service]:
                     resources=Resources(accelerator=recipe.hardware.accelerator, memory=recipe.hardware.memory),
                 )
             ]
+
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that vLLM makes room for."""
+
+
+def exported_rank(adapter: LoRA | DoRA) -> int:
+    """The largest rank of an adapter as it is exported."""
+    rank = max([adapter.r, *adapter.rank_pattern.values()])
+    return 2 * rank if adapter.init_lora_weights.startswith(("pissa", "olora")) else rank
+
+
+def _adapter_options(serving: VLLM, known: Mapping[str, Recipe]) -> dict[str, JsonValue]:
+    """What vLLM has to know of adapters before it starts."""
+    found = [known[reference.name].model.adapter for reference in serving.adapters]
+    if not found:
+        return {}
+    rank = max(exported_rank(adapter) for adapter in found if not isinstance(adapter, Full))
+    room = next((size for size in RANKS if size >= rank), rank)
+    return {"enable_lora": True, "max_lora_rank": room, "max_loras": len(found)}
 
 
 def weight_bytes(recipe: Recipe, known: Mapping[str, Recipe]) -> int | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from llmrecipe.schema import Fraction, PositiveInt, SecretName, Section
+from llmrecipe.vocabulary import RecipeReference
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -50,6 +51,8 @@ class VLLM(Section):
     """Keep the attention of shared prompt beginnings; vLLM's own choice when left out."""
     api_key: SecretName | None = None
     """Clients must send this key: `${env:NAME}`."""
+    adapters: list[RecipeReference] = []
+    """Adapters that are answered with beside the model, each under the name of its recipe, which exports it alone."""
     replicas: Replicas = Replicas()
     extra: dict[str, JsonValue] = {}
     """Any other option of `vllm serve`, by its name with underscores; names and values are checked."""

@@ -6,7 +6,7 @@ from llmrecipe import facts
 from llmrecipe.plan import Plan, Service
 from llmrecipe.targets import capacity
 from llmrecipe.targets.base import Files, served
-from llmrecipe.targets.local import served_folder
+from llmrecipe.targets.local import model_folder, served_folder
 from llmrecipe.targets.nginx import LISTEN, nginx_conf
 from llmrecipe.targets.vllm import config_text, drain_seconds, key_variable
 from llmrecipe.targets.yaml_text import yaml_text
@@ -49,11 +49,15 @@ def _server(plan: Plan, service: Service, root: str, first_device: int) -> Node:
     found: Node = {
         "image": service.image,
         "entrypoint": ["vllm", "serve"],
-        "command": ["/model", "--config", "/etc/vllm/config.yaml"],
+        "command": ["/model", "--config", "/etc/vllm/config.yaml", *_adapter_words(service)],
         "environment": {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
         "volumes": [
             _mount(f"${{LLMRECIPE_ROOT:-{base}}}/{folder}", "/model"),
             _mount(f"./{service.name}.yaml", "/etc/vllm/config.yaml"),
+            *(
+                _mount(f"${{LLMRECIPE_ROOT:-{base}}}/{model_folder(plan, reference)}", f"/adapters/{name}")
+                for name, reference in service.adapters.items()
+            ),
         ],
         "shm_size": f"{capacity.shared_memory_gib(service.resources.accelerators)}gb",
         "healthcheck": {
@@ -75,6 +79,11 @@ def _server(plan: Plan, service: Service, root: str, first_device: int) -> Node:
     if service.resources.accelerators:
         found["deploy"] = _devices(service, first_device)
     return found
+
+
+def _adapter_words(service: Service) -> list[str]:
+    """Further words of the command: each adapter and where it is mounted."""
+    return ["--lora-modules", *(f"{name}=/adapters/{name}" for name in service.adapters)] if service.adapters else []
 
 
 _HEALTH = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/health', timeout=5)"

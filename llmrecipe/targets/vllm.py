@@ -10,7 +10,7 @@ from llmrecipe.facts import VLLMOption
 from llmrecipe.plan import Plan, Service
 from llmrecipe.targets.base import Files, TargetError, served
 from llmrecipe.targets.capacity import DRAIN_SECONDS
-from llmrecipe.targets.local import served_folder
+from llmrecipe.targets.local import model_folder, served_folder
 from llmrecipe.targets.yaml_text import yaml_text
 
 _SCRIPT = """\
@@ -28,7 +28,7 @@ if [[ ! -d $model ]]; then
   echo "$0: $model is not there yet: run the recipe first" >&2
   exit 1
 fi
-{key}exec vllm serve "$model" --config "$here/{name}.yaml" "$@"
+{key}exec vllm serve "$model" --config "$here/{name}.yaml"{adapters} "$@"
 """
 
 _KEY = """\
@@ -53,8 +53,15 @@ def render(plan: Plan, root: str = ".") -> Files:
             root=shlex.quote(root if root.startswith("/") else f"../{root}"),
             model=served_folder(plan, service),
             key=_KEY.format(variable=key_variable(service)) if service.api_key else "",
+            adapters=_adapters(plan, service),
         )
     return files
+
+
+def _adapters(plan: Plan, service: Service) -> str:
+    """Further words of the command: each adapter and its folder."""
+    found = [f'{name}="$root/{model_folder(plan, reference)}"' for name, reference in service.adapters.items()]
+    return "".join(f" \\\n  {word}" for word in ("--lora-modules", *found)) if found else ""
 
 
 def config_text(service: Service, host: str) -> str:
