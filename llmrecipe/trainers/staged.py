@@ -125,9 +125,9 @@ class Staged:
         set_optimizer_options(self.optimizer, self.lr_scheduler, options)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """The trainer's own, with each tied weight once: FSDP gathers it under all of its names."""
+        """The trainer's own, with each tied weight once: what is gathered for it has all of its names."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
-        if state_dict is not None and self.is_fsdp_enabled:
+        if state_dict is not None:
             state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
         super()._save(output_dir, state_dict)  # type: ignore[misc]
 
