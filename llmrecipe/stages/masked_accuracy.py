@@ -8,7 +8,8 @@ import torch
 from llmrecipe.plan import MaskedAccuracySuite
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.token_rows import TokenRow, has_rows, read_rows
-from llmrecipe.trainers.masked import IGNORED, SET_ASIDE, MaskedRows, collator_for
+from llmrecipe.trainers.losses import IGNORED
+from llmrecipe.trainers.masked import SET_ASIDE, MaskedRows, collator_for
 from llmrecipe.vocabulary import Masking
 
 SEED = 0

@@ -49,7 +49,7 @@ class Averaged:
 
     def _share(self) -> float | None:
         """What the weights of this step count in the average; None when they do not enter."""
-        step, steps = self.state.global_step, self.state.max_steps
+        step, steps = int(self.state.global_step), int(self.state.max_steps)
         match self.averaging:
             case EMA(decay=decay):
                 return 1 - min(decay, (1 + step) / (10 + step))

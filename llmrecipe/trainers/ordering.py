@@ -125,5 +125,5 @@ class Ordered:
                 return Competent(self.difficulties, pacing, self._draws(rows), seed)
 
     def _draws(self, rows: int) -> int:
-        batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        batch: int = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return self.args.max_steps * batch if self.args.max_steps > 0 else ceil(rows * self.args.num_train_epochs)
