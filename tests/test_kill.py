@@ -1,6 +1,7 @@
 """What must hold of a whole pipeline that is killed, stopped or spread over ranks: nothing is lost."""
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from llmrecipe.plan import Record
 from llmrecipe.summary import Summary
 
 pytestmark = pytest.mark.slow
@@ -188,6 +190,34 @@ def test_a_training_that_is_told_to_stop_saves_and_goes_on_later(tmp_path, numbe
         assert run.ends() == 0, run.text
     assert weights(stopped) == weights(whole)
     assert_nothing_is_left(stopped)
+
+
+def test_a_recipe_that_changed_under_an_interrupted_training_is_refused_and_then_gone_on_with(tmp_path):
+    root = pipeline(tmp_path / "root", BASE)
+    with attempt(root, "--until", "train") as run:
+        checkpoints = root / ".llmrecipe/work"
+        while not list(checkpoints.glob("*/checkpoints/checkpoint-*/checkpoint.json")):
+            time.sleep(0.01)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.ends() == 75, run.text
+    changed = BASE | {"training": BASE["training"] | {"learning_rate": 5e-4}}
+    (root / "recipe.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    with attempt(root, "--until", "train") as run:
+        assert run.ends() == 1
+    assert "base/train would begin anew, and it was interrupted at step" in run.text
+    assert "arguments.learning_rate: 0.001 -> 0.0005" in run.text
+    with attempt(root, "--until", "train", "--resume-changed") as run:
+        assert run.ends() == 0, run.text
+    log = [json.loads(line) for line in (root / "runs/base/base/train/metrics/log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in log if "loss" in line]
+    record = Record.model_validate_json((root / "runs/base/base/train/stage.json").read_bytes())
+    [part] = record.continued
+    assert part.step in steps
+    assert steps[-1] == 120
+    assert max(line["learning_rate"] for line in log if line["step"] > part.step and "loss" in line) < 5.1e-4
+    (root / "recipe.yaml").write_text(yaml.safe_dump(BASE, sort_keys=False))
+    with attempt(root, "--until", "train") as run:  # The old one is where it was.
+        assert run.ends() == 0, run.text
 
 
 def test_a_killed_training_process_is_told_from_one_that_failed(tmp_path):

@@ -151,7 +151,7 @@ def test_killed_at_random_moments_a_method_ends_with_the_very_weights(method, ad
                 os.waitpid(child, 0)
                 interrupted += 1
                 break
-            time.sleep(0.001)
+            time.sleep(0.005)
     assert interrupted > 0, said(killed.parent)
     assert os.waitpid(begun(killed), 0)[1] == 0, said(killed.parent)
     expected, found = weights(whole.parent), weights(killed.parent)

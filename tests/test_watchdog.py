@@ -29,8 +29,8 @@ OFF = Watchdog(**{
 
 def place(folder: Path, rows: list[dict[str, Any]], validation: list[dict[str, Any]] | None = None) -> Place:
     small.tokenizer().save_pretrained(folder / "tokenizer")
-    small.dataset(folder / "data", rows, validation or [])
-    return small.place(folder, dataset=folder / "data", tokenizer=folder / "tokenizer")
+    small.dataset(folder / "dataset", rows, validation or [])
+    return small.place(folder, dataset=folder / "dataset", tokenizer=folder / "tokenizer")
 
 
 def weights(place: Place) -> dict[str, torch.Tensor]:
@@ -143,29 +143,34 @@ def test_memory_near_the_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 HANGING = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import small
 from llmrecipe.plan import Outcome
 from llmrecipe.stages import train
 from llmrecipe.stages.outcome import outcome_file, write_outcome
+from llmrecipe.stages.place import Place
+from llmrecipe.strategies import DDP, Single
 from llmrecipe.trainers import watchdog
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.watching import Hang, Watchdog
-folder = Path(sys.argv[2])
-here = small.place(folder, dataset=folder / "data", tokenizer=folder / "tokenizer")
+folder, rank, world = Path(sys.argv[2]), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+inputs = {name: folder / name for name in ("dataset", "tokenizer")}
+here = Place(inputs, folder / "output", folder / "work", folder, rank=rank, world_size=world)
 write_outcome(outcome_file(here), Outcome(status="started"))
-watchdog.GRACE = 0.0
+watchdog.GRACE = 0.0 if world == 1 else 10.0
 on_step_end = TrainingLog.on_step_end
 
 def waits_for_ever(self, args, state, control, **kwargs):
     on_step_end(self, args, state, control, **kwargs)
-    while state.global_step == 3:
+    while state.global_step == 3 and rank == world - 1:
         time.sleep(0.1)
 
 TrainingLog.on_step_end = waits_for_ever
-train.run(small.train_spec(watchdog=Watchdog(hang=Hang(minutes=0.02, times=1.5))), here)
+strategy = Single(kind="single") if world == 1 else DDP(kind="ddp")
+rules = Watchdog(hang=Hang(minutes=0.1, times=1.5))
+train.run(small.train_spec(world_size=world, distributed=strategy, watchdog=rules), here)
 """
 
 
@@ -173,7 +178,7 @@ def test_a_training_that_hangs_ends_with_stacks_and_a_diagnosis(tmp_path: Path) 
     here = place(tmp_path, list(small.packed_rows(20)))
     command = [sys.executable, "-c", HANGING, str(Path(__file__).parent), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert ended.returncode == 1
     outcome = Outcome.model_validate_json(outcome_file(here).read_bytes())
     assert outcome.status == "failed"
@@ -211,3 +216,22 @@ def test_evaluations_and_saves_are_no_silence(tmp_path: Path) -> None:
         before = watcher.heart._beats
         call(args, state, None)
         assert watcher.heart._beats == before + 1
+
+
+@pytest.mark.slow
+def test_two_processes_that_wait_for_each_other_both_say_where_they_stand(tmp_path: Path) -> None:
+    here = place(tmp_path, list(small.packed_rows(20)))
+    (tmp_path / "hang.py").write_text(HANGING)
+    words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--multi_gpu", "--num_processes", "2"]
+    command = [*words, str(tmp_path / "hang.py"), str(Path(__file__).parent), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment, check=False)
+    assert ended.returncode != 0
+    first, second = (
+        Outcome.model_validate_json((here.work / name).read_bytes()) for name in ("outcome.json", "outcome-1.json")
+    )
+    assert (first.status, second.status) == ("failed", "failed")
+    assert "process 0 stands in" in str(first.message)
+    assert "process 1 stands in" in str(second.message)
+    assert "waits_for_ever" in str(second.message)
+    assert "waits_for_ever" not in str(first.message)
