@@ -25,7 +25,8 @@ def parameters(architecture: Architecture, vocab_size: int) -> int:
             raise ValueError(f"{family} needs `max_position_embeddings`: its positions are weights")
         case "bert":  # Types of segments, norms, and a head with a layer of its own.
             embeddings += (architecture.max_position_embeddings or 0) * hidden + 2 * hidden
-            return embeddings + layers + hidden * hidden + 5 * hidden + vocab_size
+            biases = vocab_size * (1 if architecture.tie_word_embeddings else 2)
+            return embeddings + layers + hidden * hidden + 5 * hidden + biases
         case "modernbert":  # The first layer has no norm before its attention.
             return embeddings + layers + hidden * hidden + 2 * hidden + vocab_size
         case "gpt2":
