@@ -93,6 +93,16 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch: p
         strategy.declare(spec(ZERO2), place())
 
 
+def test_the_lock_of_a_killed_build_is_removed_and_that_of_a_running_one_is_not(tmp_path: Path) -> None:
+    locks = [tmp_path / "py311_cpu" / f"deepspeed_{name}" / "lock" for name in ("killed", "running")]
+    for lock in locks:
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+    os.utime(locks[0], (0, 0))
+    strategy.remove_stale_locks(tmp_path)
+    assert [lock.exists() for lock in locks] == [False, True]
+
+
 def test_fsdp_without_accelerators_is_refused_before_anything_is_read() -> None:
     PartialState._reset_state()
     with pytest.raises(StageError, match="`fsdp` takes accelerators"):

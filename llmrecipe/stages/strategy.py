@@ -2,8 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
+from torch.utils.cpp_extension import get_default_build_root
 from transformers import TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
 
@@ -26,6 +28,8 @@ LITERALS = {
     "ACCELERATE_GRADIENT_CLIPPING": "max_grad_norm",
 }
 """What a launcher may say of training with DeepSpeed -> what the plan calls it."""
+LONGEST_BUILD = 900
+"""Seconds after which nobody is building an operator of DeepSpeed any more."""
 CHANGE = "change one of the two: `distributed` in the recipe, or the configuration of the launcher"
 
 
@@ -43,7 +47,16 @@ def declare(spec: Train, place: Place) -> None:
             raise StageError("the package `deepspeed` is not installed", "pip install 'llmrecipe[deepspeed]'")
         # DeepSpeed builds its operators with the `ninja` of this environment, which need not be activated.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        remove_stale_locks(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()))
     os.environ.update(wanted)
+
+
+def remove_stale_locks(root: Path) -> None:
+    """Remove what a process left that was killed while it built an operator: all later ones would wait for it."""
+    for lock in root.glob("**/deepspeed_*/lock"):
+        with suppress(FileNotFoundError):  # Another rank may do the same.
+            if time.time() - lock.stat().st_mtime > LONGEST_BUILD:
+                lock.unlink()
 
 
 def _check_launcher(spec: Train, wanted: Mapping[str, str]) -> None:
