@@ -1,4 +1,4 @@
-"""Adapters: every initialisation and option trains, resumes, merges exactly and loads in plain PEFT on the base as it was."""
+"""Adapters: each option trains, resumes, merges exactly, and loads in plain PEFT on the base as it was."""
 
 import os
 import signal
@@ -193,5 +193,5 @@ def test_a_mixture_from_scratch_learns_with_the_loss_that_spreads_tokens(at: Cal
 
 
 def test_a_module_that_the_model_lacks_is_told(at: Callable[..., Place], base: Path) -> None:  # noqa: F811
-    with pytest.raises(StageError, match="refuses this recipe|does not fit the model"):
+    with pytest.raises(StageError, match="refuses this recipe"):
         train.run(spec(base, lora(target_modules=["c_attn"])), at("place"))

@@ -1,4 +1,4 @@
-"""Bases in 8 and 4 bits: what is trained, that validation does not spoil it, and that it is merged into the 16-bit base."""
+"""Bases in 8 and 4 bits: what is learned on them, in spite of validations, and merging into the base of 16 bits."""
 
 import os
 import signal

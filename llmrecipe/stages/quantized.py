@@ -1,4 +1,4 @@
-"""Bases that are held in 8 or 4 bits while an adapter is trained on them. Apart since `bitsandbytes` takes seconds to load."""
+"""Bases that are held in 8 or 4 bits while an adapter is trained; apart, since `bitsandbytes` takes seconds to load."""
 
 import importlib
 import os
