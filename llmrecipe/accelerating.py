@@ -117,6 +117,15 @@ def _written(value: JsonValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def taken_back(strategy: Distributed) -> dict[str, str]:
+    """Variables for the ranks of a launcher where the plan does not follow its strategy: they take it back."""
+    if isinstance(strategy, FSDP | DeepSpeed):
+        return {}
+    return dict.fromkeys(
+        ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_PARALLELISM_CONFIG"), "false"
+    )
+
+
 def declared(found: Mapping[str, str]) -> Distributed | None:
     """The strategy that these variables of a launcher say; None when they say none, as those of `torchrun` do.
 

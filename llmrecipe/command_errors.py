@@ -20,10 +20,19 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
         "Checks, when the processes come from a launcher of your own, that it says nothing else of the strategy than"
         " `distributed` does. What the recipe leaves out, the launcher may say.",
         "One of the two would be passed over in silence.",
-        "# under `accelerate launch --config_file zero3.yaml -m llmrecipe run recipe.yaml`\n"
-        "distributed: {kind: fsdp}",
-        "# under `accelerate launch --config_file fsdp2.yaml -m llmrecipe run recipe.yaml`\n"
-        "distributed: {kind: fsdp}",
+        "# under `accelerate launch --config_file zero3.yaml -m llmrecipe run recipe.yaml`\ndistributed: {kind: fsdp}",
+        "# under `accelerate launch --config_file fsdp2.yaml -m llmrecipe run recipe.yaml`\ndistributed: {kind: fsdp}",
+    ),
+    DocumentError(
+        "LR492",
+        "launcher-not-followed",
+        "Checks, when the processes come from a launcher of your own and the recipe writes no strategy, that it can"
+        " have that of the launcher. If not, this is a warning, and the recipe is spread by `ddp`.",
+        "Every process then holds the whole model, which may not fit.",
+        "# under `accelerate launch --config_file zero2.yaml -m llmrecipe run recipe.yaml`\n"
+        "training: {optimizer: {kind: muon}}",
+        "# under `accelerate launch --config_file zero2.yaml -m llmrecipe run recipe.yaml`\n"
+        "training: {optimizer: {kind: adamw}}",
     ),
     DocumentError(
         "LR690",

@@ -57,12 +57,14 @@ class Leader:
         self._others = range(1, self.world_size)
         self._turn = 0
 
-    def begin(self, job: Path, log: Path) -> dict[str, str]:
+    def begin(self, job: Path, log: Path, changed: Mapping[str, str]) -> dict[str, str]:
         """Let the others start a job, and return the variables with which rank 0 must start it.
+
+        `changed` are variables of the launcher that are other ones for this job.
 
         Each job gets a port of its own: the store of the launcher still knows the addresses of the last one.
         """
-        meeting = {"MASTER_PORT": str(_free_port()), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+        meeting = {**changed, "MASTER_PORT": str(_free_port()), "TORCHELASTIC_USE_AGENT_STORE": "False"}
         self._say({"do": "train", "job": str(job), "log": str(log), "variables": meeting})
         return {**self._variables, **meeting}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
 from llmrecipe import launch, unfinished
+from llmrecipe.accelerating import taken_back
 from llmrecipe.ending import before, ending
 from llmrecipe.folder import RunFolder
 from llmrecipe.jobs import Jobs
@@ -227,7 +228,8 @@ class _Run:
     def _lead(self, stage: Stage, leader: Leader, log: Path, lock: BinaryIO) -> int:
         """Do a stage with all ranks of the launcher around us, this one being rank 0."""
         job = self._jobs.write(stage)
-        code = self._attend(stage, launch.process(job, leader.begin(job, log)), log, lock)
+        changed = taken_back(stage.spec.distributed) if isinstance(stage.spec, Train) else {}
+        code = self._attend(stage, launch.process(job, leader.begin(job, log, changed)), log, lock)
         leader.finish(code)
         return code
 

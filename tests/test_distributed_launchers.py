@@ -105,6 +105,15 @@ def test_a_recipe_takes_zero_from_its_launcher_or_agrees_with_it(tmp_path: Path,
     assert (spec.distributed.kind, spec.world_size) == ("deepspeed", 2)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed builds an operator with g++")
+def test_a_recipe_that_cannot_have_the_strategy_of_its_launcher_says_so_and_trains(tmp_path: Path) -> None:
+    training = RECIPE["training"] | {"optimizer": {"kind": "muon"}}
+    ended, summary = run(tmp_path, ZERO2, sharded=False, training=training)
+    spec = trained(tmp_path, ended, summary)
+    assert (spec.distributed.kind, spec.world_size) == ("ddp", 2)
+    assert "trains with `ddp`, and not as the launcher says" in ended.stderr
+
+
 def test_a_launcher_that_says_otherwise_is_refused_with_both_names(tmp_path: Path) -> None:
     ended, summary = run(tmp_path, FSDP2, sharded=True, distributed={"kind": "deepspeed"})
     assert ended.returncode != 0

@@ -61,7 +61,7 @@ def test_the_others_do_the_job_and_meet_elsewhere_each_time(tmp_path):
     begun = []
     code = led(
         board,
-        lambda leader: begun.append(leader.begin(path, log)),
+        lambda leader: begun.append(leader.begin(path, log, {})),
         lambda leader: leader.finish(0),
         lambda leader: leader.end(0),
     )
@@ -79,7 +79,7 @@ def test_rank_zero_learns_that_another_has_failed(tmp_path):
     path = job(tmp_path, gates("base/check-gates", "a/b"))
     led(
         board,
-        lambda leader: leader.begin(path, tmp_path / "log"),
+        lambda leader: leader.begin(path, tmp_path / "log", {}),
         lambda leader: leader.finish(0),
         lambda leader: lost.append(leader.lost()),
         lambda leader: leader.end(1),
@@ -94,7 +94,7 @@ def test_the_others_end_the_job_when_rank_zero_has_failed(tmp_path):
     (tmp_path / "store/out.partial").mkdir(parents=True)
     code = led(
         Memory(),
-        lambda leader: leader.begin(path, tmp_path / "log"),
+        lambda leader: leader.begin(path, tmp_path / "log", {}),
         lambda leader: leader.finish(1),
         lambda leader: leader.end(1),
     )

@@ -60,11 +60,33 @@ def understand(arguments: argparse.Namespace, launched: Launched | None = None) 
     if any(finding.severity == "error" for finding in findings):
         raise RecipeError(findings)
     if launched is not None:
-        found = [_launched(document, launched) for document in found]
-        if problems := [finding for finding in lint(found) if finding.code in STRATEGY_RULES]:
-            raise RecipeError(problems)
+        found, warnings = _under(found, launched)
+        findings = [*findings, *warnings]
     pins = pin(found, file.parent, locked(file))
     return Planned(file, found, findings, pins, _lower(found, pins, launched))
+
+
+def _under(found: list[Document], launched: Launched) -> tuple[list[Document], list[Diagnostic]]:
+    """The documents with the strategies that hold under a launcher, and warnings where that is not the launcher's.
+
+    A recipe that writes no strategy and cannot have the launcher's is spread by `ddp`.
+
+    Raises:
+        RecipeError: recipe and launcher say different ones, or one that the recipe writes in part cannot be.
+    """
+    documents, warnings = list(found), list[Diagnostic]()
+    for i, document in enumerate(found):
+        documents[i] = _launched(document, launched)
+        others = [*found[:i], documents[i], *found[i + 1 :]]
+        problems = [problem for problem in lint(others) if problem.code in STRATEGY_RULES]
+        if problems and "distributed" in document.recipe.model_fields_set:
+            raise RecipeError(problems)
+        for problem in problems:
+            message = f"`{document.recipe.name}` trains with `ddp`, and not as the launcher says: {problem.message}"
+            span, help_ = problem.span, problem.help
+            warnings.append(Diagnostic("LR492", "launcher-not-followed", message, span, help_, "warning"))
+            documents[i] = _launched(document, replace(launched, strategy=None))
+    return documents, warnings
 
 
 def _launched(document: Document, launched: Launched) -> Document:
