@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The run `qwen3-0-6b-simpo`, written by llmrecipe; compile again instead of editing.
+#
+# Does every stage that the store does not have, with nothing but the files beside this one and the installed
+# packages. A second call does nothing; a call after a kill goes on where the first was. With names of stages
+# (`run.sh RECIPE/STAGE ...`) it does these alone.
+#
+# LLMRECIPE_ROOT  the recipe's folder: its data files are found from here, and .llmrecipe is in it
+# PYTHON          the interpreter (python3)
+#
+# Addresses of artifacts are for these packages:
+#   accelerate==1.0.0
+#   datasets==1.0.0
+#   llmrecipe==0.0.0
+#   peft==1.0.0
+#   pyarrow==1.0.0
+#   safetensors==1.0.0
+#   tokenizers==1.0.0
+#   torch==1.0.0
+#   transformers==1.0.0
+#   trl==1.0.0
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+default_root=..
+root=${LLMRECIPE_ROOT:-$here/$default_root}
+cd -- "$root" || { echo "run.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2; exit 1; }
+python=${PYTHON:-python3}
+only=("$@") # Names of stages.
+
+set -m # Each stage is a process group of its own: Ctrl-C reaches it once, through us.
+child='' stopped=''
+trap 'stopped=75; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT
+
+# Bash does not pass signals on by itself. A stage that gets one saves what it can before it ends.
+attend() {
+  local code=0
+  "$@" </dev/null &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=''
+  return "$code"
+}
+
+complete() {
+  if [[ -n $stopped ]]; then
+    echo "run.sh: interrupted; call it again to go on" >&2
+    exit "$stopped"
+  fi
+  [[ -d .llmrecipe/artifacts/$1 ]]
+}
+
+# Whether a stage is one of those that were asked for; none asks for all.
+wanted() {
+  ((${#only[@]} > 0)) || return 0
+  [[ " ${only[*]} " == *" $1 "* ]]
+}
+
+# stage NAME ADDRESS NODES COMMAND...: nothing to do when its artifact exists.
+stage() {
+  local name=$1 address=$2 nodes=$3 code=0
+  shift 3
+  wanted "$name" || return 0
+  if complete "$address"; then
+    echo "$name: complete"
+    return
+  fi
+  if ((${NODE_RANK:-0} > 0 && nodes == 1)); then
+    echo "$name: waiting for node 0"
+    until complete "$address"; do sleep 1; done
+    return
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    exec 9>>".llmrecipe/locks/$address.lock"
+    if command -v flock >/dev/null && ! flock --nonblock 9; then
+      echo "$name: another run is at it, waiting"
+      attend flock 9 || true
+    fi
+    if complete "$address"; then
+      echo "$name: complete"
+      exec 9>&-
+      return
+    fi
+  fi
+  echo "$name: start"
+  attend "$@" || code=$?
+  if ((code != 0)) && ! complete "$address"; then
+    echo "$name: failed (exit code $code); .llmrecipe/work/$address/outcome.json says why" >&2
+    exit "$code"
+  fi
+  if ((${NODE_RANK:-0} == 0)); then
+    rm -rf ".llmrecipe/work/$address" ".llmrecipe/locks/$address.lock"
+    exec 9>&-
+  fi
+}
+
+# Threads that wait awake make a step several times longer as soon as another program wants a core.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
+# Launchers start processes with one thread each unless they are told.
+threads() {
+  local each=$(($(getconf _NPROCESSORS_ONLN) / $1))
+  echo "OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((each > 0 ? each : 1))}"
+}
+
+mkdir -p .llmrecipe/artifacts .llmrecipe/work .llmrecipe/locks
+[[ -e .llmrecipe/store.json ]] || echo '{"version": 1}' >.llmrecipe/store.json
+if ! grep -qF '{"version": 1}' .llmrecipe/store.json; then
+  echo "run.sh: $PWD/.llmrecipe is a store of another version of llmrecipe" >&2
+  exit 1
+fi
+
+stage qwen3-0-6b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
+  "$python" -m llmrecipe.stages "$here/stages/01-qwen3-0-6b-sft-prepare-data.json"
+stage qwen3-0-6b-sft/tokenize 4bbc06e9043ba3e47a2f939cd31ce521 1 \
+  "$python" -m llmrecipe.stages "$here/stages/02-qwen3-0-6b-sft-tokenize.json"
+stage qwen3-0-6b-sft/train 746fb28b123a7eae45221b071f445791 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-sft-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/03-qwen3-0-6b-sft-train.json"
+stage qwen3-0-6b-sft/evaluate-perplexity c49fd618fd6c7c1870d0b9e54e18b1f9 1 \
+  "$python" -m llmrecipe.stages "$here/stages/04-qwen3-0-6b-sft-evaluate-perplexity.json"
+stage qwen3-0-6b-sft/export c4b9f1db7e20bbb305fae7c4e801e0df 1 \
+  "$python" -m llmrecipe.stages "$here/stages/05-qwen3-0-6b-sft-export.json"
+stage qwen3-0-6b-simpo/prepare-data 44c1078bb1ee8eeb166ef2083f713750 1 \
+  "$python" -m llmrecipe.stages "$here/stages/06-qwen3-0-6b-simpo-prepare-data.json"
+stage qwen3-0-6b-simpo/tokenize 5a7c7b907280071eeabb231bdf487d47 1 \
+  "$python" -m llmrecipe.stages "$here/stages/07-qwen3-0-6b-simpo-tokenize.json"
+stage qwen3-0-6b-simpo/train 83527da877c0694d5001a981ec6cafc5 1 \
+  env "$(threads 1)" \
+  "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-simpo-train.yaml" --quiet \
+  -m llmrecipe.stages "$here/stages/08-qwen3-0-6b-simpo-train.json"
+stage qwen3-0-6b-simpo/export 4e20595b44608ea67d5a0782d08cbc2f 1 \
+  "$python" -m llmrecipe.stages "$here/stages/09-qwen3-0-6b-simpo-export.json"
+
+if wanted qwen3-0-6b-sft/export; then echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/c4b9f1db7e20bbb305fae7c4e801e0df/model"; fi
+if wanted qwen3-0-6b-simpo/export; then echo "qwen3-0-6b-simpo/export: .llmrecipe/artifacts/4e20595b44608ea67d5a0782d08cbc2f/model"; fi

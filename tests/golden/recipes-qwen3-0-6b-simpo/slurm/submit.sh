@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Submits the run `qwen3-0-6b-simpo` to Slurm, written by llmrecipe; compile again instead of editing.
+#
+# One job for each stage that the store does not have; each waits for those that it needs. A job that is
+# preempted, or whose time is over, saves a checkpoint and is queued again. Call this again after a failure.
+#
+# Arguments are options of sbatch, for all jobs: submit.sh --account=ME --partition=gpu --time=12:00:00
+#
+# LLMRECIPE_ROOT  the recipe's folder, which every node sees: data, and .llmrecipe is in it
+# PYTHON          the interpreter (python3), on every node
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+default_root=..
+root=$(cd -- "${LLMRECIPE_ROOT:-$here/$default_root}" && pwd) || {
+  echo "submit.sh: set LLMRECIPE_ROOT to the folder of the recipe" >&2
+  exit 1
+}
+export LLMRECIPE_COMPILED=$here LLMRECIPE_ROOT=$root
+options=("$@")
+declare -A job=()
+mkdir -p "$root/.llmrecipe/slurm"
+
+# submit NAME ADDRESS SCRIPT NEEDED...: nothing to do when its artifact exists.
+submit() {
+  local name=$1 address=$2 script=$3 after='' needed id
+  shift 3
+  if [[ -d $root/.llmrecipe/artifacts/$address ]]; then
+    echo "$name: complete"
+    return
+  fi
+  for needed in "$@"; do
+    [[ -z ${job[$needed]:-} ]] || after+=":${job[$needed]}"
+  done
+  local words=(--parsable --export=ALL --chdir="$root" --output="$root/.llmrecipe/slurm/%x-%j.log")
+  [[ -z $after ]] || words+=(--dependency="afterok$after" --kill-on-invalid-dep=yes)
+  id=$(sbatch "${words[@]}" "${options[@]}" "$here/$script")
+  job[$name]=${id%%;*}
+  echo "$name: job ${job[$name]}"
+}
+
+submit qwen3-0-6b-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 slurm/01-qwen3-0-6b-sft-prepare-data.sbatch
+submit qwen3-0-6b-sft/tokenize 4bbc06e9043ba3e47a2f939cd31ce521 slurm/02-qwen3-0-6b-sft-tokenize.sbatch qwen3-0-6b-sft/prepare-data
+submit qwen3-0-6b-sft/train 746fb28b123a7eae45221b071f445791 slurm/03-qwen3-0-6b-sft-train.sbatch qwen3-0-6b-sft/tokenize
+submit qwen3-0-6b-sft/evaluate-perplexity c49fd618fd6c7c1870d0b9e54e18b1f9 slurm/04-qwen3-0-6b-sft-evaluate-perplexity.sbatch qwen3-0-6b-sft/train qwen3-0-6b-sft/tokenize
+submit qwen3-0-6b-sft/export c4b9f1db7e20bbb305fae7c4e801e0df slurm/05-qwen3-0-6b-sft-export.sbatch qwen3-0-6b-sft/train qwen3-0-6b-sft/prepare-data qwen3-0-6b-sft/tokenize qwen3-0-6b-sft/evaluate-perplexity
+submit qwen3-0-6b-simpo/prepare-data 44c1078bb1ee8eeb166ef2083f713750 slurm/06-qwen3-0-6b-simpo-prepare-data.sbatch
+submit qwen3-0-6b-simpo/tokenize 5a7c7b907280071eeabb231bdf487d47 slurm/07-qwen3-0-6b-simpo-tokenize.sbatch qwen3-0-6b-simpo/prepare-data qwen3-0-6b-sft/export
+submit qwen3-0-6b-simpo/train 83527da877c0694d5001a981ec6cafc5 slurm/08-qwen3-0-6b-simpo-train.sbatch qwen3-0-6b-simpo/tokenize qwen3-0-6b-sft/export
+submit qwen3-0-6b-simpo/export 4e20595b44608ea67d5a0782d08cbc2f slurm/09-qwen3-0-6b-simpo-export.sbatch qwen3-0-6b-simpo/train qwen3-0-6b-simpo/prepare-data qwen3-0-6b-simpo/tokenize
