@@ -162,7 +162,7 @@ model:
 tokenizer: {kind: train, vocab_size: 1000}
 data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
 method: {kind: pretrain}
-training: {extra: {neftune_noise_alpha: 5}}
+training: {extra: {dataloader_drop_last: true}}
 """
 
 
