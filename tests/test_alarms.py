@@ -59,7 +59,7 @@ SICK: dict[str, tuple[str, list[dict[str, Any]], int, str]] = {
     "no gradient": ("no_signal", lines(9, loss=2.0, grad_norm=0.0), 30, "`grad_norm` has been exactly 0"),
     "no gradient of rewards": ("no_signal", lines(9, loss=0.0, grad_norm=0.0, reward=1.0), 30, "`grad_norm`"),
     "a model that guesses": (
-        "uniform_output", lines(20, loss=EVEN, grad_norm=1e-3, entropy=EVEN - 1e-3), 100, "an even guess over 300",
+        "uniform_output", lines(20, loss=EVEN, grad_norm=1e-3, entropy=EVEN - 1e-3), 150, "an even guess over 300",
     ),
     "equal pairs": (
         "dead_preference", lines(9, loss=math.log(2), grad_norm=1e-7), 50, "chosen and rejected look alike",

@@ -79,3 +79,16 @@ def test_fingerprints_change_with_one_number_and_leave_tensors_alone() -> None:
         model.model.embed_tokens.weight[3, 4] += 1e-3
     after = fingerprints(model)
     assert [name for name in after if after[name] != before[name]] == ["model.embed_tokens.weight"]
+
+
+def test_steps_without_any_gradient_do_not_count() -> None:
+    """Where all answers to a prompt are rewarded alike, nothing is to be learned from them, and nothing is wrong."""
+    model, audit = small.model(), TrainedTensors(0.95)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(10):
+        audit.begin_step(model)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        assert audit.gradients(model, optimizer) is None
+        assert audit.end_step(model, optimizer) is None
+    assert not audit.done

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
 tqdm.set_lock(threading.RLock())  # Its own is shared with forked processes: one that is killed would keep it for ever.
 
-STEPS, SAVE = 14, 3
+STEPS, SAVE = 16, 3
 KILLS = 3
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"target_kl": 1.0, "rollout_batch_size": 4},
@@ -59,7 +59,7 @@ def written(method: str, adapter: str, strategy: str, folder: Path) -> Path:
     rows = recipe["data"]["train"][0]["format"]
     recipe["data"]["train"] = [{"kind": "files", "paths": [str(folder / f"{rows}.jsonl")], "format": rows}]
     recipe["training"] |= {
-        "per_device_train_batch_size": 2, "max_steps": STEPS, "learning_rate": 1e-3,
+        "per_device_train_batch_size": 2, "max_steps": STEPS,
         "checkpoints": {"save_steps": SAVE}, "watchdog": {"no_signal": {"action": "off"}},
     }  # fmt: skip
     file = folder / f"{method}-{adapter}-{strategy}.yaml"

@@ -18,6 +18,7 @@ from llmrecipe.stages import train
 from llmrecipe.stages.outcome import outcome_file, write_outcome
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.trainers import watchdog
+from llmrecipe.trainers.alarms import EvenGuess
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.trainers.watchdog import Watcher
 from llmrecipe.watching import Audit, FreeDisk, Hang, NoSignal, Overfitting, UniformOutput, Watchdog
@@ -73,8 +74,9 @@ def test_preferences_that_are_alike_stop_the_run(tmp_path: Path) -> None:
         train.run(spec, place(tmp_path, rows))
 
 
-def test_a_model_that_collapses_to_an_even_guess_stops_the_run(tmp_path: Path) -> None:
-    """A rate so high that all weights fly away and the norms leave nothing: the demonstration of the catalogue."""
+def test_a_model_that_guesses_evenly_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last norm that leaves nothing, and a rate that is too low to mend it."""
+    monkeypatch.setattr(EvenGuess, "FEWEST", 0)
     here = place(tmp_path, list(small.packed_rows(20)))
     model = small.model()
     torch.nn.init.zeros_(model.model.norm.weight)
@@ -153,6 +155,7 @@ from llmrecipe.stages.outcome import outcome_file, write_outcome
 from llmrecipe.stages.place import Place
 from llmrecipe.strategies import DDP, Single
 from llmrecipe.trainers import watchdog
+from llmrecipe.trainers.alarms import EvenGuess
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.watching import Hang, Watchdog
 folder, rank, world = Path(sys.argv[2]), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -222,7 +225,7 @@ def test_evaluations_and_saves_are_no_silence(tmp_path: Path) -> None:
 def test_two_processes_that_wait_for_each_other_both_say_where_they_stand(tmp_path: Path) -> None:
     here = place(tmp_path, list(small.packed_rows(20)))
     (tmp_path / "hang.py").write_text(HANGING)
-    words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--multi_gpu", "--num_processes", "2"]
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     command = [*words, str(tmp_path / "hang.py"), str(Path(__file__).parent), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment, check=False)

@@ -71,11 +71,13 @@ class EvenGuess:
     """Steps in which this is no wonder."""
     _distances: list[float] = field(default_factory=list)
 
+    FEWEST = 50
+    """Steps after the warm-up that any training is given."""
     LIKELY = 0.98
     """Share of the even loss below which something is learned, or the loss is of another kind."""
 
     def look(self, line: Line) -> Alarm | None:
-        if "entropy" not in line or line["step"] <= self.warmup:
+        if "entropy" not in line or line["step"] <= self.warmup + self.FEWEST:
             return None
         even = math.log(self.vocabulary)
         distance = abs(line["entropy"] - even)

@@ -26,6 +26,8 @@ class TrainedTensors:
         self._before: Prints | None = None
         self._steps = 0
         self._looked_at_gradients = False
+        self._signal = True
+        """Whether the last step had a gradient that is not zero: where all answers are equally good, none has."""
 
     def begin_step(self, model: Any) -> None:
         """Before the first step: note what the tensors are."""
@@ -33,12 +35,14 @@ class TrainedTensors:
             self._before = fingerprints(model)
 
     def gradients(self, model: Any, optimizer: Any) -> Alarm | None:
-        """Before the optimizer has taken the gradients of the first step. DeepSpeed keeps them elsewhere."""
-        if self._looked_at_gradients or self.done:
+        """Before the optimizer has taken the gradients. DeepSpeed keeps them elsewhere."""
+        if self.done:
+            return None
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        self._signal = not gradients or any(bool(_here(gradient).any()) for gradient in gradients)
+        if self._looked_at_gradients or "DeepSpeed" in type(optimizer).__name__:
             return None
         self._looked_at_gradients = True
-        if "DeepSpeed" in type(optimizer).__name__:
-            return None
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         return self._verdict(
             [name for name, parameter in trained.items() if parameter.grad is None], len(trained),
@@ -48,7 +52,7 @@ class TrainedTensors:
 
     def end_step(self, model: Any, optimizer: Any) -> Alarm | None:
         """After a step: compare, once the learning rate has been at half of its peak and some steps were taken."""
-        if self.done or self._before is None or getattr(optimizer, "step_was_skipped", False):
+        if self.done or self._before is None or getattr(optimizer, "step_was_skipped", False) or not self._signal:
             return None
         groups = getattr(optimizer, "param_groups", None) or []
         if not any(group.get("lr", 0) > 0 for group in groups):
