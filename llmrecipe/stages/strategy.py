@@ -28,7 +28,7 @@ LITERALS = {
     "ACCELERATE_GRADIENT_CLIPPING": "max_grad_norm",
 }
 """What a launcher may say of training with DeepSpeed -> what the plan calls it."""
-LONGEST_BUILD = 900
+LONGEST_BUILD = 300
 """Seconds after which nobody is building an operator of DeepSpeed any more."""
 CHANGE = "change one of the two: `distributed` in the recipe, or the configuration of the launcher"
 
