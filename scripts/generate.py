@@ -12,6 +12,7 @@ os.environ["LLMRECIPE_DOCUMENTED"] = "1"  # before the sections are imported: it
 import generate_facts
 import generate_reference
 import generate_schema
+import generate_support
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,6 +27,7 @@ def outputs() -> dict[str, str]:
         "docs/reference/recipe.md": generate_reference.recipe_page(recipe),
         "docs/reference/methods.md": generate_reference.methods_page(recipe),
         "docs/reference/rules.md": generate_reference.rules_page(),
+        "docs/reference/support.md": generate_support.support_page(),
         "docs/reference/commands.md": generate_reference.commands_page(),
         "llmrecipe/facts/fields.json": generate_reference.fields_json(recipe),
         "llmrecipe/facts/trainers.json": generate_facts.trainers(),

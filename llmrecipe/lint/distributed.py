@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators
 from llmrecipe.lint.rule import Case, Finding, rule
-from llmrecipe.strategies import Single
+from llmrecipe.strategies import FSDP, Single
 
 
 @rule("LR401")
@@ -205,3 +205,46 @@ def uneven_global_batch(case: Case) -> Iterator[Finding]:
     if total % processes == 0 and smaller:
         multiple += f", or `per_device_train_batch_size: {smaller[0]}`"
     yield Finding("training.global_batch_size", message, multiple)
+
+
+@rule("LR415")
+def bert_under_fsdp(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that no BERT is spread by FSDP.
+
+    ## Why is this bad?
+    BERT holds the bias of its head twice, in two modules. FSDP2 shards module by module and stops at what both hold.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: encoder
+    model:
+      base: {architecture: {family: bert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}}
+    tokenizer: {kind: train, algorithm: wordpiece, vocab_size: 8000}
+    data: {train: [{kind: files, paths: [text.jsonl], format: text}]}
+    method: {kind: mlm}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: encoder
+    model:
+      base: {architecture: {family: modernbert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}}
+    tokenizer: {kind: train, algorithm: wordpiece, vocab_size: 8000}
+    data: {train: [{kind: files, paths: [text.jsonl], format: text}]}
+    method: {kind: mlm}
+    distributed: {kind: fsdp}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    figures = case.figures
+    if case.recipe.method is None or not isinstance(case.recipe.distributed, FSDP) or figures is None:
+        return
+    if figures.family == "bert":
+        help_ = "use `{kind: ddp}` or `{kind: deepspeed}`, or a model such as ModernBERT"
+        yield Finding("distributed.kind", "FSDP cannot shard a BERT, whose head has a bias that is held twice", help_)

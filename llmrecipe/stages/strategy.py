@@ -1,10 +1,12 @@
 """The strategy of a training stage: Accelerate is told the one of the plan, and what it has made of it is checked."""
 
+import fcntl
+import importlib
 import os
 import sys
-import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,6 @@ LITERALS = {
     "ACCELERATE_GRADIENT_CLIPPING": "max_grad_norm",
 }
 """What a launcher may say of training with DeepSpeed -> what the plan calls it."""
-LONGEST_BUILD = 300
-"""Seconds after which nobody is building an operator of DeepSpeed any more."""
 CHANGE = "change one of the two: `distributed` in the recipe, or the configuration of the launcher"
 
 
@@ -47,16 +47,32 @@ def declare(spec: Train, place: Place) -> None:
             raise StageError("the package `deepspeed` is not installed", "pip install 'llmrecipe[deepspeed]'")
         # DeepSpeed builds its operators with the `ninja` of this environment, which need not be activated.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        remove_stale_locks(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()))
+        with building(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())):
+            _build_operators(spec.distributed)
     os.environ.update(wanted)
 
 
-def remove_stale_locks(root: Path) -> None:
-    """Remove what a process left that was killed while it built an operator: all later ones would wait for it."""
-    for lock in root.glob("**/deepspeed_*/lock"):
-        with suppress(FileNotFoundError):  # Another rank may do the same.
-            if time.time() - lock.stat().st_mtime > LONGEST_BUILD:
-                lock.unlink()
+@contextmanager
+def building(root: Path) -> Iterator[None]:
+    """Build operators of DeepSpeed as the only process of ours, without what killed ones left.
+
+    PyTorch marks a build by a file, for which all others wait, even when the one who made it was killed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "llmrecipe.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for lock in root.glob("**/deepspeed_*/lock"):
+            lock.unlink(missing_ok=True)
+        yield
+
+
+def _build_operators(strategy: DeepSpeed) -> None:
+    """What DeepSpeed would build by itself, later: between processors, and to step in host memory."""
+    if not torch.accelerator.is_available():
+        importlib.import_module("deepspeed.comm.torch").build_shm_op()
+    if strategy.offload_optimizer != "none":
+        accelerator = importlib.import_module("deepspeed.accelerator").get_accelerator()
+        accelerator.create_op_builder("CPUAdamBuilder").load()
 
 
 def _check_launcher(spec: Train, wanted: Mapping[str, str]) -> None:
@@ -125,6 +141,32 @@ def read_whole() -> None:
     Under ZeRO-3 Transformers would spread it while it is read, and what a model does could not be tried before.
     """
     unset_hf_deepspeed_config()
+
+
+def name_layers(strategy: Distributed, model: Any) -> None:
+    """Let FSDP shard the layers that the model names, unless they hold a weight that is tied to one elsewhere.
+
+    Such a weight is sharded with what holds them all: sharded twice it cannot be. Call it before the trainer is made.
+
+    Raises:
+        StageError: the head has a bias that is tied as well, which Accelerate does not keep together.
+    """
+    if not isinstance(strategy, FSDP) or strategy.wrap:
+        return
+    places = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    tied = {place for place, count in places.items() if count > 1}
+    holders = {
+        type(module).__name__ for module in model.modules() if any(id(weight) in tied for weight in module.parameters())
+    }
+    bias = getattr(model.get_output_embeddings(), "bias", None)
+    if id(bias) in tied:
+        raise StageError(
+            f"the head of {type(model).__name__} has a bias that the model holds twice, which FSDP cannot shard",
+            "use `distributed: {kind: ddp}` or `{kind: deepspeed}`, or a model such as ModernBERT",
+        )
+    layers = sorted(name for name in model._no_split_modules or () if name not in holders)
+    if layers:
+        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = ",".join(layers)
 
 
 class InForce(TrainerCallback):  # type: ignore[misc]

@@ -82,6 +82,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     model = _model(spec, place, tokenizer)
     if spec.masking is not None:
         train, validation = (rows and _hidden(spec.masking, rows, tokenizer, spec.seed) for rows in (train, validation))
+    strategy.name_layers(spec.distributed, model)
     use_cache = getattr(model.config, "use_cache", None)
     in_force = strategy.InForce(spec)
     stop, monitor = StopOnSignal(), Monitor(spec, place, evaluates=validation is not None)
