@@ -223,7 +223,7 @@ def bert_under_fsdp(case: Case) -> Iterator[Finding]:
     model:
       base: {architecture: {family: bert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}}
     tokenizer: {kind: train, algorithm: wordpiece, vocab_size: 8000}
-    data: {train: [{kind: files, paths: [text.jsonl], format: text}]}
+    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
     method: {kind: mlm}
     distributed: {kind: fsdp}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
@@ -236,7 +236,7 @@ def bert_under_fsdp(case: Case) -> Iterator[Finding]:
     model:
       base: {architecture: {family: modernbert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}}
     tokenizer: {kind: train, algorithm: wordpiece, vocab_size: 8000}
-    data: {train: [{kind: files, paths: [text.jsonl], format: text}]}
+    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
     method: {kind: mlm}
     distributed: {kind: fsdp}
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
