@@ -227,18 +227,29 @@ VARIANTS = [
     "training.optimizer={kind: sgd}",
     "training.eval_steps=5",
     "training.schedule={kind: warmup_stable_decay, decay_steps: 3}",
-    "training.extra={neftune_noise_alpha: 5.0}",
+    "training.optimizer={kind: adamw, bits: 8, paged: true}",
+    "training.optimizer={kind: lion}",
+    "training.optimizer={kind: ademamix, ramp_steps: 5}",
+    "training.optimizer={kind: schedule_free}",
+    "training.schedule={kind: inverse_sqrt}",
+    "training.neftune_noise_alpha=5.0",
+    "training.label_smoothing=0.1",
+    "training.extra={torch_empty_cache_steps: 5}",
 ]
+NEEDED = {
+    "reward_functions": "reward_functions: [{kind: exact_match}]",
+    "teacher": "teacher: ./",
+    "teacher_model": "teacher_model: ./",
+}
+"""Field of a method -> a value, where it has to be written."""
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_argument_is_a_field_of_the_installed_configuration(planned, method, variant):
-    row = {"pretrain": "text", "sft": "messages", "dpo": "preference"}[
-        method.model_fields["kind"].annotation.__args__[0]
-    ]
     kind = method.model_fields["kind"].annotation.__args__[0]
-    plan = planned(SCRATCH, f"method={{kind: {kind}}}", f"data.train.0.format={row}", variant)
+    options = "".join(f", {option}" for name, option in NEEDED.items() if name in method.model_fields)
+    plan = planned(SCRATCH, f"method={{kind: {kind}{options}}}", f"data.train.0.format={method.rows[0]}", variant)
     spec = plan.stage("base/train").spec
     assert isinstance(spec, Train)
     module, _, name = spec.config.partition(":")

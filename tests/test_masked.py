@@ -18,15 +18,16 @@ from llmrecipe.plan import (
     Evaluate,
     InputModel,
     MaskedAccuracySuite,
+    Merge,
     NewModel,
     Tokenize,
     Train,
     TrainTokenizer,
 )
-from llmrecipe.stages import evaluate, loading, tokenize, train, train_tokenizer
+from llmrecipe.stages import evaluate, loading, merge, tokenize, train, train_tokenizer
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.trainers.masked import IGNORED, MaskedCollator, MaskedRows, collator_for
-from llmrecipe.vocabulary import Architecture, Masking, TrainedTokenizer
+from llmrecipe.vocabulary import Architecture, LoRA, Masking, TrainedTokenizer
 
 TEXTS = [
     "The owl lives in the forest.",
@@ -267,3 +268,24 @@ def test_accuracy_is_measured_beside_the_most_frequent_token(at: Callable[[str],
     assert metrics["tokens"] == tokens
     assert metrics["accuracy"] == pytest.approx(correct / tokens)
     assert json.loads((judged.output / "metrics" / "metrics.json").read_text()) == metrics
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_an_adapter_learns_on_an_encoder_and_merges_into_it(
+    family: str, at: Callable[[str], Place], tmp_path: Path
+) -> None:
+    place = at("adapted")
+    tokenizer = loading.tokenizer_at(place.inputs["tokenizer"])
+    architecture = Architecture(
+        family=family, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    place.inputs["model"] = tmp_path / "model"
+    loading.new_model(architecture, tokenizer, "sdpa", "float32", 0).save_pretrained(tmp_path / "model")
+    lora = LoRA(kind="lora", r=4)
+    metrics = train.run(train_spec(model=InputModel(kind="input"), adapter=lora, arguments={"max_steps": 3}), place)
+    assert metrics["trainable_parameters"] < metrics["parameters"] / 2
+    merging = small.place(tmp_path / "merge", adapter=place.output / "model", model=tmp_path / "model")
+    spec = Merge(kind="merge", model=InputModel(kind="input"), head="masked", trust_remote_code=False)
+    merge.run(spec, merging)
+    AutoModelForMaskedLM.from_pretrained(merging.output / "model")

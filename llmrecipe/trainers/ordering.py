@@ -126,4 +126,5 @@ class Ordered:
 
     def _draws(self, rows: int) -> int:
         batch: int = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        return self.args.max_steps * batch if self.args.max_steps > 0 else ceil(rows * self.args.num_train_epochs)
+        passes = ceil(rows * self.args.num_train_epochs)
+        return int(self.args.max_steps) * batch if self.args.max_steps > 0 else passes

@@ -23,6 +23,9 @@ PATTERNS: dict[str, tuple[str, str]] = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": ("be the name of a class", "Qwen3DecoderLayer"),
     r"^[0-9]+(MB|GB)$": ("be a whole number with its unit, MB or GB", "5GB"),
     r"^[0-9]+(Mi|Gi|Ti)$": ("be a whole number with its unit, Mi, Gi or Ti", "64Gi"),
+    r"^[a-z][a-z0-9_]*$": ("be lower-case letters, digits and underscores", "polite"),
+    r"^[a-z_][a-z0-9_]*$": ("be the name of a function", "polite"),
+    r"^eval_[a-z0-9_/]+$": ("be a measure of validations as the log names it", "eval_loss"),
     r"^[a-z0-9-]+/[a-z0-9_]+$": ("be the name of a suite, `/` and a metric", "perplexity/perplexity"),
 }
 """Pattern of a string -> what it must do, and an example."""

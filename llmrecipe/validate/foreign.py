@@ -57,6 +57,12 @@ KEYS: dict[str, str] = {
     **dict.fromkeys(("adam_beta1", "betas"), "training.optimizer.beta1"),
     "adam_beta2": "training.optimizer.beta2",
     **dict.fromkeys(("adam_epsilon", "eps", "adam_eps"), "training.optimizer.epsilon"),
+    "optim_args": "training.optimizer",
+    "label_smoothing_factor": "training.label_smoothing",
+    **dict.fromkeys(("neftune_alpha", "noise_alpha"), "training.neftune_noise_alpha"),
+    **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model"), "training.checkpoints.best"),
+    **dict.fromkeys(("early_stopping_patience", "patience"), "training.early_stopping.patience"),
+    **dict.fromkeys(("ema_decay", "use_ema"), "training.averaging"),
     **dict.fromkeys(
         ("grad_clip", "clip_grad_norm", "gradient_clipping", "gradient_clip_val"), "training.max_grad_norm"
     ),
@@ -76,7 +82,7 @@ KEYS: dict[str, str] = {
     **dict.fromkeys(("peft", "peft_config", "lora", "finetuning_type", "use_peft"), "model.adapter"),
     **dict.fromkeys(
         ("load_in_4bit", "load_in_8bit", "quantization", "quantization_bit", "bnb_4bit_quant_type"),
-        "this version trains no quantized base; use `model.dtype` and an adapter",
+        "write `model.quantization: {kind: nf4}` or `{kind: int8}`",
     ),
     **dict.fromkeys(
         ("dataset_name", "datasets", "train_file", "train_files", "train_data", "train_dataset"),
