@@ -61,7 +61,7 @@ KEYS: dict[str, str] = {
     "label_smoothing_factor": "training.label_smoothing",
     **dict.fromkeys(("neftune_alpha", "noise_alpha"), "training.neftune_noise_alpha"),
     **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model"), "training.checkpoints.best"),
-    **dict.fromkeys(("early_stopping_patience", "patience"), "training.early_stopping.patience"),
+    "early_stopping_patience": "training.early_stopping.patience",
     **dict.fromkeys(("ema_decay", "use_ema"), "training.averaging"),
     **dict.fromkeys(
         ("grad_clip", "clip_grad_norm", "gradient_clipping", "gradient_clip_val"), "training.max_grad_norm"
