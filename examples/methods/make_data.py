@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from worlds import manners, orders, stories, village
+from worlds import manners, orders, skills, stories, village
 
 SEED = 2026
 FOLDER = Path(__file__).parent / "data"
 WORLDS: tuple[Callable[[Path, int], None], ...] = (
     # One line for each module of `worlds/`: it writes its files into the folder that it is given.
     village.write,
+    skills.write,
     manners.write,
     stories.write,
     orders.write,
