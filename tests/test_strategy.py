@@ -1,6 +1,7 @@
 """What a training stage does about its strategy: tells Accelerate, heeds the launcher, and looks at what was made."""
 
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +25,13 @@ FULL = FSDP(kind="fsdp")
 
 
 @pytest.fixture(autouse=True)
-def _variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables are those of a process that no launcher started, and come back after the test."""
+def _variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables are those of a process that no launcher started, and come back after the test; nothing is built."""
+    monkeypatch.setattr(strategy, "_build_operators", lambda strategy: None)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(accelerating.PREFIXES)}
-    monkeypatch.setattr(os, "environ", kept | {"LOCAL_WORLD_SIZE": "2"})
+    monkeypatch.setattr(
+        os, "environ", kept | {"LOCAL_WORLD_SIZE": "2", "TORCH_EXTENSIONS_DIR": str(tmp_path / "operators")}
+    )
 
 
 def place(world_size: int = 2) -> Place:
@@ -93,14 +97,26 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch: p
         strategy.declare(spec(ZERO2), place())
 
 
-def test_the_lock_of_a_killed_build_is_removed_and_that_of_a_running_one_is_not(tmp_path: Path) -> None:
-    locks = [tmp_path / "py311_cpu" / f"deepspeed_{name}" / "lock" for name in ("killed", "running")]
-    for lock in locks:
-        lock.parent.mkdir(parents=True)
+def test_what_a_killed_build_left_is_removed_when_nobody_of_ours_builds(tmp_path: Path) -> None:
+    lock = tmp_path / "py311_cpu" / "deepspeed_killed" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+
+    def build() -> None:
+        with strategy.building(tmp_path):
+            pass
+
+    with strategy.building(tmp_path):
+        assert not lock.exists()
         lock.touch()
-    os.utime(locks[0], (0, 0))
-    strategy.remove_stale_locks(tmp_path)
-    assert [lock.exists() for lock in locks] == [False, True]
+        other = threading.Thread(target=build, daemon=True)
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+        assert lock.exists()
+    other.join(10)
+    assert not other.is_alive()
+    assert not lock.exists()
 
 
 def test_fsdp_without_accelerators_is_refused_before_anything_is_read() -> None:
