@@ -179,5 +179,6 @@ READ: dict[str, tuple[str, ...]] = {
     "preference": ("prompt", "chosen", "rejected"),
     "unpaired_preference": ("prompt", "completion", "label"),
     "prompt": ("prompt", "reference"),
+    "question": ("question", "reference"),
 }
 """Format -> its own columns."""
