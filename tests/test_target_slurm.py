@@ -1,4 +1,4 @@
-"""The target `slurm`: jobs are submitted once, wait for those they need, spread over nodes, and go on when preempted."""
+"""The target `slurm`: jobs are submitted once, wait for others, spread over nodes, and go on after a preemption."""
 
 import json
 import os
