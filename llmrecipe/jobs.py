@@ -71,5 +71,6 @@ class Jobs:
                 "start `llmrecipe run` with `torchrun` on each of them, or set `hardware.num_nodes: 1`",
             )
         config = path.with_name("accelerate.yaml")
-        write(config, yaml.safe_dump(launch.accelerate_config(stage.resources, stage.spec.distributed), sort_keys=False))
+        configuration = launch.accelerate_config(stage.resources, stage.spec.distributed)
+        write(config, yaml.safe_dump(configuration, sort_keys=False))
         return launch.accelerate(path, config, launch.alone(os.environ, stage.resources.processes))

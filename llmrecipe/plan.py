@@ -423,7 +423,17 @@ class Export(Section):
 
 
 Spec = Annotated[
-    PrepareData | TrainTokenizer | Tokenize | Fisher | ScoreData | Train | Evaluate | CheckGates | Merge | Combine | Export,
+    PrepareData
+    | TrainTokenizer
+    | Tokenize
+    | Fisher
+    | ScoreData
+    | Train
+    | Evaluate
+    | CheckGates
+    | Merge
+    | Combine
+    | Export,
     Field(discriminator="kind"),
 ]
 
@@ -450,7 +460,6 @@ def packages(spec: Spec) -> tuple[str, ...]:
     """Packages whose version is part of the address of what this stage leaves."""
     quantized = isinstance(spec, Train) and not isinstance(spec.quantization, Unquantized)
     return PACKAGES[spec.kind] + (("bitsandbytes",) if quantized else ())
-
 
 
 class Resources(Section):

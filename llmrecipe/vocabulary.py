@@ -192,8 +192,8 @@ Initialization = Literal["default", "gaussian", "orthogonal", "olora", "pissa", 
 
 `default`: one is zero, so that nothing changes at first; `gaussian`: the same with normal numbers in the other;
 `orthogonal`: neither is zero, and their product is; `pissa`: the largest singular vectors of the weight
-(https://arxiv.org/abs/2404.02948), with `_niter_N` by N subspace iterations, which is much faster; `olora`: its QR factors
-(https://arxiv.org/abs/2406.01775). The last two take their product out of the weight while it is trained.
+(https://arxiv.org/abs/2404.02948), with `_niter_N` by N subspace iterations, which is much faster; `olora`: its QR
+factors (https://arxiv.org/abs/2406.01775). The last two take their product out of the weight while it is trained.
 """
 
 

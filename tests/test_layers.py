@@ -30,21 +30,33 @@ TABLE: list[tuple[str, str, str]] = [
     ("printers", "diagnostics", "rich"),
     ("validate", "schema, recipe, methods, document, source, diagnostics, document_errors, facts", "pydantic"),
     ("estimate", "recipe, vocabulary, facts", "-"),
-    ("lint", "recipe, methods, vocabulary, watching, strategies, optimization, document, source, paths, diagnostics, estimate, facts", "pydantic"),
+    (
+        "lint",
+        "recipe, methods, vocabulary, watching, strategies, optimization, document, source, paths, "
+        "diagnostics, estimate, facts",
+        "pydantic",
+    ),
     ("plan", "schema, vocabulary, strategies, optimization, watching", "pydantic"),
     ("lock", "schema, vocabulary, recipe, methods, document, source, paths, hashing, diagnostics, plan", "pydantic"),
     ("hub", "lock", "huggingface_hub"),
-    ("lower", "recipe, methods, vocabulary, strategies, optimization, accelerating, facts, estimate, plan, lock", "pydantic, yaml"),
+    (
+        "lower",
+        "recipe, methods, vocabulary, strategies, optimization, accelerating, facts, estimate, plan, lock",
+        "pydantic, yaml",
+    ),
     ("difference", "schema, plan", "pydantic"),
     (
-        "targets, store, launch, jobs, processes, progress, live, ranks, run, serve, unfinished, summary, folder, ending, report",
-        "plan, schema, vocabulary, watching, strategies, optimization, accelerating, facts, difference, diagnostics, tether, each other",
+        "targets, store, launch, jobs, processes, progress, live, ranks, run, serve, unfinished, summary, "
+        "folder, ending, report",
+        "plan, schema, vocabulary, watching, strategies, optimization, accelerating, facts, difference, "
+        "diagnostics, tether, each other",
         "pydantic, yaml, rich",
     ),
     ("sweep", "schema, recipe, store, summary", "optuna, pydantic"),
     (
         "stages, trainers",
-        "plan, schema, vocabulary, strategies, optimization, accelerating, watching, difference, facts, tether, trust, each other",
+        "plan, schema, vocabulary, strategies, optimization, accelerating, watching, difference, facts, "
+        "tether, trust, each other",
         "pydantic, yaml, jinja2, numpy, pyarrow, fsspec, datasets, huggingface_hub, tokenizers, safetensors, torch, "
         "transformers, trl, peft, accelerate",
     ),

@@ -7,8 +7,8 @@ import pytest
 import small
 import torch
 
-from llmrecipe.trainers.muon import MuonWithAdamW
 from llmrecipe.optimization import Muon
+from llmrecipe.trainers.muon import MuonWithAdamW
 
 OPTIONS = Muon(kind="muon")
 

@@ -12,10 +12,10 @@ from data_stages import prepare_rows, tokenize_rows
 from test_train import forked, kill, lines, weights
 from transformers import AutoModelForCausalLM
 
+from llmrecipe.optimization import Muon
 from llmrecipe.plan import LocalModel
 from llmrecipe.stages import train
 from llmrecipe.stages.place import Place
-from llmrecipe.optimization import Muon
 from llmrecipe.vocabulary import Length, LoRA, RegularExpression
 
 ARGUMENTS = {

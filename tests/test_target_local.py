@@ -252,4 +252,6 @@ def test_a_job_is_a_stage_with_folders_from_the_recipes_folder():
 
 def test_the_launcher_is_configured_as_the_runner_does_it():
     files = goldens.compiled(PIPELINE, "local")
-    assert yaml.safe_load(files["accelerate/rhymes-train.yaml"]) == accelerate_config(Resources(processes=2), DDP(kind="ddp"))
+    assert yaml.safe_load(files["accelerate/rhymes-train.yaml"]) == accelerate_config(
+        Resources(processes=2), DDP(kind="ddp")
+    )

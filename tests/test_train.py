@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llmrecipe.optimization import Muon
 from llmrecipe.plan import HubModel, InputModel, NewModel, Train
 from llmrecipe.stages import adapters, loading, train
 from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.trainers.telemetry import CLOCKED
-from llmrecipe.optimization import Muon
 from llmrecipe.vocabulary import DoRA, LoRA
 
 ROWS = {"packed": small.packed_rows, "padded": small.padded_rows, "preference": small.preference_rows}

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     front.add_recipe(parser)
     planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
-    parser.add_argument("--allow-code", action="store_true", help="let Python code of models and of reward functions run")
+    parser.add_argument("--allow-code", action="store_true", help="let Python code of models and rewards run")
     answer = parser.add_mutually_exclusive_group()
     answer.add_argument(
         "--start-anew", action="store_true", help="begin a training anew that was interrupted with another recipe"

@@ -241,9 +241,7 @@ class Lowering:
         dataset = {"dataset": self._at("tokenize-old-data.dataset"), "tokenizer": self._at("tokenize.tokenizer")}
         return [
             self._stage("prepare-old-data", prepare, {}),
-            self._stage(
-                "tokenize-old-data", tokens, tokenize.inputs | {"rows": self._at("prepare-old-data.rows")}
-            ),
+            self._stage("tokenize-old-data", tokens, tokenize.inputs | {"rows": self._at("prepare-old-data.rows")}),
             self._stage("fisher", fisher, dataset | self._base_input(), self._one_device()),
         ]
 

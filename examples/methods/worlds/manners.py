@@ -1,7 +1,7 @@
 """People who can be polite: for reward, dpo, kto, orpo, cpo and for what is rewarded after them.
 
 `manners-dialogues.jsonl` answers requests in a plain way three times of four, and in a polite one else. In
-`manners-pairs.jsonl` the polite answer is preferred; `manners-answers.jsonl` holds single answers, good (polite) or bad.
+`manners-pairs.jsonl` the polite answer is preferred; `manners-answers.jsonl` holds single answers, good or bad.
 `manners-judged.jsonl` also prefers the right name to a wrong one. The requests about some people are in none of these,
 but in the files named `-held-out` alone.
 """
