@@ -20,7 +20,8 @@ class MaskedRows:
     """Rows with some of their tokens hidden, as a dataset.
 
     What is hidden follows from the seed, the epoch and the number of the row alone: it is the same for every batch
-    size, every number of processes, and after a resumption. In `rows`, tokens that are never hidden have the label -100.
+    size, every number of processes, and after a resumption. In `rows`, tokens that are never hidden have the label
+    -100.
     """
 
     rows: Any
