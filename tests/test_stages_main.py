@@ -1,5 +1,6 @@
 """What must hold of one stage in one process: its artifact, its outcome, its exit code."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from plans import gates, prepare
 
-from llmrecipe.plan import Job, Outcome, Record, Spec, Stage
+from llmrecipe.plan import PACKAGES, Job, Outcome, Record, Spec, Stage
 from llmrecipe.stages.__main__ import STAGES
 from llmrecipe.stages.place import Place
 
@@ -189,3 +190,8 @@ def test_events_are_lines_of_rank_zero(tmp_path):
     for rank in (0, 1):
         Place({}, tmp_path, tmp_path, tmp_path, rank=rank).event(event="progress", done=rank)
     assert (tmp_path / "events.jsonl").read_text() == '{"event": "progress", "done": 0}\n'
+
+
+def test_every_kind_of_stage_has_a_module_that_runs_it() -> None:
+    assert set(STAGES) == set(PACKAGES)
+    assert all(importlib.util.find_spec(module) for module in STAGES.values())

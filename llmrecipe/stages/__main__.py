@@ -28,6 +28,8 @@ STAGES: dict[str, str] = {
     "tokenize": "llmrecipe.stages.tokenize",
     "train": "llmrecipe.stages.train",
     "evaluate": "llmrecipe.stages.evaluate",
+    "fisher": "llmrecipe.stages.fisher",
+    "score_data": "llmrecipe.stages.score_data",
     "check_gates": "llmrecipe.stages.check_gates",
     "merge": "llmrecipe.stages.merge",
     "combine": "llmrecipe.stages.combine",
