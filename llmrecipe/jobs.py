@@ -63,13 +63,14 @@ class Jobs:
             RunError: it takes several machines, or accelerate is not installed.
         """
         path = self.write(stage)
-        if not isinstance(stage.spec, Train):
+        if stage.launcher == "process":
             return launch.process(path, launch.alone(os.environ, 1))
         if stage.resources.nodes > 1:
             raise RunError(
                 f"{stage.name} is for {stage.resources.nodes} machines, and this is one",
                 "start `llmrecipe run` with `torchrun` on each of them, or set `hardware.num_nodes: 1`",
             )
+        assert isinstance(stage.spec, Train)
         config = path.with_name("accelerate.yaml")
         configuration = launch.accelerate_config(stage.resources, stage.spec.distributed)
         write(config, yaml.safe_dump(configuration, sort_keys=False))

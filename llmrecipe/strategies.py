@@ -57,7 +57,7 @@ class DeepSpeed(Section):
     """Where optimizer state is kept, and stepped: on the device, in host memory, or on a disk. `nvme` takes stage 3."""
     offload_parameters: Literal["none", "cpu", "nvme"] = "none"
     """Where weights wait that are not in use. Stage 3 alone."""
-    nvme_path: Annotated[str, Field(pattern=r"^/")] | None = None
+    nvme_path: Annotated[str, Field(pattern=r"^/.*$")] | None = None
     """Folder of each node on a fast disk, for `nvme`."""
 
 

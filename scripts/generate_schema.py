@@ -67,6 +67,38 @@ version: 1
 name: last
 model: {base: ./base}
 training: {optimizer: {kind: sgd}}
+---
+version: 1
+name: merged
+model: {base: {merge: {kind: ties, base: ./base, models: [{model: ./a, density: 0.3}, {model: ./b, density: 0.3}]}}}
+---
+version: 1
+name: dropped
+model: {base: {merge: {kind: dare_ties, base: ./base, models: [{model: ./a}, {model: ./b}]}}}
+---
+version: 1
+name: thinned
+model: {base: {merge: {kind: dare_linear, base: ./base, models: [{model: ./a}, {model: ./b}]}}}
+---
+version: 1
+name: preferring
+model: {base: ./base}
+data:
+  train: [{kind: files, paths: [pairs.jsonl], format: preference}]
+  curriculum: {kind: perplexity, model: ./base}
+method: {kind: dpo, loss_type: [{loss: sigmoid}, {loss: sft, weight: 0.2}]}
+sweep:
+  parameters:
+    training.learning_rate: {kind: float, low: 1e-7, high: 1e-5, log: true}
+    training.seed: {kind: int, low: 1, high: 8}
+    method.beta: {kind: choice, values: [0.05, 0.1, 0.3]}
+  objective: {metric: preference-accuracy/accuracy, direction: maximize}
+---
+version: 1
+name: rewarded
+model: {base: ./base}
+data: {train: [{kind: files, paths: [prompts.jsonl], format: prompt}]}
+method: {kind: grpo, reward_functions: [{kind: python, path: rewards.py, function: polite}]}
 """
 
 
@@ -232,7 +264,10 @@ def _vllm_options() -> dict[str, Schema]:
 
 
 def _add_examples(schema: Schema) -> None:
-    """Up to two examples of every section, taken from the mended recipes of the rules' manual pages."""
+    """Up to two examples of every section, taken from the mended recipes of the rules' manual pages.
+
+    A section that none of them has is shown as its kind alone, or with its first field as it is when left out.
+    """
     pages = [re.findall(r"```yaml\n(.*?)```", RULES[code].page, re.DOTALL)[1] for code in sorted(RULES)]
     found: dict[str, list[Any]] = {}
     for text in [*pages, MORE_EXAMPLES]:
@@ -241,6 +276,11 @@ def _add_examples(schema: Schema) -> None:
     for name, section in schema["$defs"].items():
         if name in found:
             section["examples"] = sorted(found[name], key=_telling)[:2]
+        elif section.get("required") == ["kind"]:
+            section["examples"] = [{"kind": section["properties"]["kind"]["const"]}]
+        elif "required" not in section and "properties" in section:
+            key, field = next(iter(section["properties"].items()))
+            section["examples"] = [{key: field["default"]}]
     schema["examples"] = sorted(found["Recipe"], key=_telling)[:1]
 
 
@@ -261,6 +301,9 @@ def _collect(value: Any, found: dict[str, list[Any]]) -> None:
                 _collect(getattr(value, name), found)
         case list():
             for item in value:
+                _collect(item, found)
+        case dict():
+            for item in value.values():
                 _collect(item, found)
 
 

@@ -27,7 +27,7 @@ SHIPPED = sorted(
     for file in ROOT.glob(f"{folder}/**/*.yaml")
     if re.search("^version: 1$", file.read_text("utf-8"), re.MULTILINE)
 )
-FREE = {"metadata", "columns"}
+FREE = {"metadata", "columns", "json_schema", "rank_pattern", "alpha_pattern", "values"}
 
 
 def mended() -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ def only(text):
         ("training: {serving: {}}", "`serving` is not a key of `training`", "top of the recipe"),
         ("model: {base: x, torch_dtype: auto}", "is not a key of `model`", "did you mean `dtype`?"),
         ("model: {base: x, adapter: {kind: full, r: 8}}", "of kind `full`", "`lora` and `dora` have it"),
-        ("method: {kind: sft, beta: 0.1}", "is not a key of `method` of kind `sft`", "`dpo` has it"),
+        ("method: {kind: sft, beta: 0.1}", "is not a key of `method` of kind `sft`", "`dpo`, `kto`, `orpo`"),
         ("distributed: {kind: ddp, x: 1}", "of kind `ddp`", "remove it"),
         ("export: {nothing-like-it: 1}", "is not a key of `export`", "its keys: `merge`, `formats`"),
         ("method: {kind: stf}", "`stf` is not a kind of `method`", "did you mean `sft`?"),
@@ -116,8 +116,12 @@ def only(text):
         ),
         ("training: {extra: {loss_type: nll}}", "has a key of its own", "write `method.loss_type` instead"),
         ("training: {extra: {report_to: none}}", "the run decides it", "remove it"),
-        ("training: {extra: {torch_compil: true}}", "is not an option of `SFTConfig`", "did you mean `torch_compile`?"),
-        ('training: {extra: {torch_compile: "x"}}', "must be `true` or `false`", "write `true` or `false`"),
+        (
+            "training: {extra: {full_determinizm: true}}",
+            "is not an option of `SFTConfig`",
+            "did you mean `full_determinism`?",
+        ),
+        ('training: {extra: {full_determinism: "x"}}', "must be `true` or `false`", "write `true` or `false`"),
         ("training: {extra: {eval_delay: soon}}", "must be a number", "write a number"),
         ("serving: {kind: vllm, extra: {--enforce-eager: true}}", "not an option of `vllm serve`", "`enforce_eager`?"),
         ("serving: {kind: vllm, extra: {seed: x}}", "must be a whole number", "write a whole number"),
@@ -241,6 +245,7 @@ def test_what_lowering_writes_cannot_be_written_in_extra(method):
     kind = get_args(method.model_fields["kind"].annotation)[0]
     rows = {"pretrain": "text", "sft": "messages"}.get(kind, "preference")
     data = BASE["data"].replace("messages", rows)
+    kind += ", teacher_model: owner/teacher" if kind == "distillation" else ""
     training = "training: {eval_steps: 5, schedule: {kind: cosine, min_lr_ratio: 0.1}}"
     (document,) = validate(parse(recipe(f"method: {{kind: {kind}}}\n{data}\n{training}"), "recipe.yaml"))
     written = arguments(document.recipe, document.recipe.method, 1, lambda *_: None)

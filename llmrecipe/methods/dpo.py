@@ -32,6 +32,7 @@ class WeightedLoss(Section):
     """One part of a mixture of losses."""
 
     loss: Loss
+    """Which loss."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """What it counts in the sum."""
 

@@ -35,6 +35,7 @@ class LinearMerge(Section):
 
     kind: Literal["linear"]
     models: Annotated[list[WeightedPart], Field(min_length=2)]
+    """What is merged, in this order."""
     normalize: bool = True
     """Divide by the sum of the weights."""
 
@@ -47,6 +48,7 @@ class SlerpMerge(Section):
 
     kind: Literal["slerp"]
     models: Annotated[list[Part], Field(min_length=2, max_length=2)]
+    """What is merged, in this order."""
     t: Annotated[float, Field(ge=0, le=1)] = 0.5
     """How far to go: 0 is the first model, 1 the second."""
 
@@ -58,6 +60,7 @@ class TaskArithmetic(Section):
     base: ModelReference
     """The model that all others were trained from."""
     models: Annotated[list[WeightedPart], Field(min_length=1)]
+    """What is merged, in this order."""
     normalize: bool = False
     """Divide by the sum of the weights."""
 
@@ -72,6 +75,7 @@ class TIES(Section):
     base: ModelReference
     """The model that all others were trained from."""
     models: Annotated[list[SparsePart], Field(min_length=2)]
+    """What is merged, in this order."""
     normalize: bool = True
     """Divide each number by the weights of the models that it is from."""
 
@@ -83,6 +87,7 @@ class DARELinear(Section):
     base: ModelReference
     """The model that all others were trained from."""
     models: Annotated[list[SparsePart], Field(min_length=1)]
+    """What is merged, in this order."""
     normalize: bool = False
     """Divide by the sum of the weights."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -96,6 +101,7 @@ class DARETIES(Section):
     base: ModelReference
     """The model that all others were trained from."""
     models: Annotated[list[SparsePart], Field(min_length=2)]
+    """What is merged, in this order."""
     normalize: bool = False
     """Divide each number by the weights of the models that it is from."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42

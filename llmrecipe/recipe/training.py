@@ -48,7 +48,7 @@ class CheckpointingOptions(Section):
 
 Checkpointing = Annotated[
     Annotated[bool, Tag("true or false")] | Annotated[CheckpointingOptions, Tag("options")],
-    Discriminator(lambda value: "true or false" if isinstance(value, bool) else "options"),
+    Discriminator(lambda value: "options" if isinstance(value, dict | CheckpointingOptions) else "true or false"),
 ]
 
 

@@ -19,7 +19,7 @@ Error = Mapping[str, Any]
 PATTERNS: dict[str, tuple[str, str]] = {
     r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$": ("be lower-case letters, digits and hyphens", "house-style"),
     r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$": ("name an environment variable that holds the secret", "${env:API_KEY}"),
-    r"^/": ("be an absolute path", "/local_nvme"),
+    r"^/.*$": ("be an absolute path", "/local_nvme"),
     r"^[A-Za-z_][A-Za-z0-9_]*$": ("be the name of a class", "Qwen3DecoderLayer"),
     r"^[0-9]+(MB|GB)$": ("be a whole number with its unit, MB or GB", "5GB"),
     r"^[0-9]+(Mi|Gi|Ti)$": ("be a whole number with its unit, Mi, Gi or Ti", "64Gi"),
