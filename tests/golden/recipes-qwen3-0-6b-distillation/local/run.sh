@@ -143,17 +143,17 @@ stage qwen3-0-6b-sft/export c4b9f1db7e20bbb305fae7c4e801e0df 1 \
   "$python" -m llmrecipe.stages "$here/stages/11-qwen3-0-6b-sft-export.json"
 stage qwen3-0-6b-distillation/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/12-qwen3-0-6b-distillation-prepare-data.json"
-stage qwen3-0-6b-distillation/tokenize 1cc503682b362ca313dbc6e3c0be00cd 1 \
+stage qwen3-0-6b-distillation/tokenize 2058b00cf9d848134cfce397f9548149 1 \
   "$python" -m llmrecipe.stages "$here/stages/13-qwen3-0-6b-distillation-tokenize.json"
-stage qwen3-0-6b-distillation/train 32aec2b887fccf132d72f00f8da9c1d6 1 \
+stage qwen3-0-6b-distillation/train b386b808f93806a7b61337c518f6626a 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/qwen3-0-6b-distillation-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/14-qwen3-0-6b-distillation-train.json"
-stage qwen3-0-6b-distillation/evaluate-perplexity 84fb324ef66c82670fa5a7834226dd91 1 \
+stage qwen3-0-6b-distillation/evaluate-perplexity 036215a917fc5c48b956fa730bf97852 1 \
   "$python" -m llmrecipe.stages "$here/stages/15-qwen3-0-6b-distillation-evaluate-perplexity.json"
-stage qwen3-0-6b-distillation/export 58d495f9b95c875168555dd7208a7306 1 \
+stage qwen3-0-6b-distillation/export dbe302835378f78679075448aa8c693e 1 \
   "$python" -m llmrecipe.stages "$here/stages/16-qwen3-0-6b-distillation-export.json"
 
 if wanted qwen3-8b-lora/export; then echo "qwen3-8b-lora/export: .llmrecipe/artifacts/862386c933c4ab0e6f79074501d01655/model"; fi
 if wanted qwen3-0-6b-sft/export; then echo "qwen3-0-6b-sft/export: .llmrecipe/artifacts/c4b9f1db7e20bbb305fae7c4e801e0df/model"; fi
-if wanted qwen3-0-6b-distillation/export; then echo "qwen3-0-6b-distillation/export: .llmrecipe/artifacts/58d495f9b95c875168555dd7208a7306/model"; fi
+if wanted qwen3-0-6b-distillation/export; then echo "qwen3-0-6b-distillation/export: .llmrecipe/artifacts/dbe302835378f78679075448aa8c693e/model"; fi

@@ -51,7 +51,7 @@ submit qwen3-0-6b-sft/train 746fb28b123a7eae45221b071f445791 slurm/09-qwen3-0-6b
 submit qwen3-0-6b-sft/evaluate-perplexity c49fd618fd6c7c1870d0b9e54e18b1f9 slurm/10-qwen3-0-6b-sft-evaluate-perplexity.sbatch qwen3-0-6b-sft/train qwen3-0-6b-sft/tokenize
 submit qwen3-0-6b-sft/export c4b9f1db7e20bbb305fae7c4e801e0df slurm/11-qwen3-0-6b-sft-export.sbatch qwen3-0-6b-sft/train qwen3-0-6b-sft/prepare-data qwen3-0-6b-sft/tokenize qwen3-0-6b-sft/evaluate-perplexity
 submit qwen3-0-6b-distillation/prepare-data 980fe0c785d9d7ab96f531012d811253 slurm/12-qwen3-0-6b-distillation-prepare-data.sbatch
-submit qwen3-0-6b-distillation/tokenize 1cc503682b362ca313dbc6e3c0be00cd slurm/13-qwen3-0-6b-distillation-tokenize.sbatch qwen3-0-6b-distillation/prepare-data qwen3-0-6b-sft/export
-submit qwen3-0-6b-distillation/train 32aec2b887fccf132d72f00f8da9c1d6 slurm/14-qwen3-0-6b-distillation-train.sbatch qwen3-0-6b-distillation/tokenize qwen3-0-6b-sft/export qwen3-8b-lora/export
-submit qwen3-0-6b-distillation/evaluate-perplexity 84fb324ef66c82670fa5a7834226dd91 slurm/15-qwen3-0-6b-distillation-evaluate-perplexity.sbatch qwen3-0-6b-distillation/train qwen3-0-6b-distillation/tokenize
-submit qwen3-0-6b-distillation/export 58d495f9b95c875168555dd7208a7306 slurm/16-qwen3-0-6b-distillation-export.sbatch qwen3-0-6b-distillation/train qwen3-0-6b-distillation/prepare-data qwen3-0-6b-distillation/tokenize qwen3-0-6b-distillation/evaluate-perplexity
+submit qwen3-0-6b-distillation/tokenize 2058b00cf9d848134cfce397f9548149 slurm/13-qwen3-0-6b-distillation-tokenize.sbatch qwen3-0-6b-distillation/prepare-data qwen3-0-6b-sft/export
+submit qwen3-0-6b-distillation/train b386b808f93806a7b61337c518f6626a slurm/14-qwen3-0-6b-distillation-train.sbatch qwen3-0-6b-distillation/tokenize qwen3-0-6b-sft/export qwen3-8b-lora/export
+submit qwen3-0-6b-distillation/evaluate-perplexity 036215a917fc5c48b956fa730bf97852 slurm/15-qwen3-0-6b-distillation-evaluate-perplexity.sbatch qwen3-0-6b-distillation/train qwen3-0-6b-distillation/tokenize
+submit qwen3-0-6b-distillation/export dbe302835378f78679075448aa8c693e slurm/16-qwen3-0-6b-distillation-export.sbatch qwen3-0-6b-distillation/train qwen3-0-6b-distillation/prepare-data qwen3-0-6b-distillation/tokenize qwen3-0-6b-distillation/evaluate-perplexity
