@@ -8,8 +8,9 @@ import torch
 
 from llmrecipe.trainers.alarms import Alarm
 
-STEPS = 3
-"""Steps after which every tensor must have had its chance: the first matrix of a low-rank pair has it in the second."""
+STEPS = 5
+"""Steps after which every tensor must have had its chance: the first matrix of a low-rank pair has it in the second,
+and behind a head that begins at zero in the third."""
 NAMED = 3
 """Tensors that a message names."""
 
