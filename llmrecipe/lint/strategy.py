@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.methods.distillation import Distillation
+from llmrecipe.methods.ppo import PPO
 from llmrecipe.optimization import SGD, Adafactor, AdamW, Muon, Optimizer, ScheduleFree
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
-from llmrecipe.vocabulary import Adapter, Full
+from llmrecipe.vocabulary import NF4, Adapter, DoRA, Full
 
-STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412", "LR414")
+STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412", "LR414", "LR416", "LR417")
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
 
 
@@ -456,3 +458,85 @@ def hybrid_over_one_node(case: Case) -> Iterator[Finding]:
 def _found(problem: Impossible | None) -> Iterator[Finding]:
     if problem is not None:
         yield Finding(problem.at, problem.message, problem.help)
+
+
+@rule("LR416")
+def distillation_in_float16_under_deepspeed(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that distillation under DeepSpeed does not compute in `float16`.
+
+    ## Why is this bad?
+    In `float16` DeepSpeed converts everything that it is called with, and the teacher is part of it: training stops in
+    its first step.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: student
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: distillation, teacher_model: Qwen/Qwen3-8B}
+    training: {precision: float16}
+    distributed: {kind: deepspeed}
+    hardware: {accelerator: t4-16gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: student
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: distillation, teacher_model: Qwen/Qwen3-8B}
+    training: {precision: float16}
+    distributed: {kind: ddp}
+    hardware: {accelerator: t4-16gb, num_accelerators: 8}
+    ```
+    """
+    recipe = case.recipe
+    if not isinstance(recipe.method, Distillation) or not isinstance(recipe.distributed, DeepSpeed):
+        return
+    if recipe.training.precision == "float16":
+        message = "DeepSpeed in `float16` cannot be called with a teacher"
+        yield Finding("training.precision", message, "use `bfloat16`, or `distributed: {kind: ddp}`")
+
+
+@rule("LR417")
+def dora_of_ppo_in_4_bits_under_deepspeed(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that PPO does not train a DoRA adapter on a base in 4 bits under DeepSpeed.
+
+    ## Why is this bad?
+    DeepSpeed writes down the shapes of frozen weights, and does not find those of the 4-bit layers that DoRA has
+    measured: the first checkpoint fails.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: policy
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: dora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [problems.jsonl], format: prompt}]}
+    method: {kind: ppo, reward_functions: [{kind: length, max: 50}]}
+    distributed: {kind: deepspeed}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: policy
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}, quantization: {kind: nf4}}
+    data: {train: [{kind: files, paths: [problems.jsonl], format: prompt}]}
+    method: {kind: ppo, reward_functions: [{kind: length, max: 50}]}
+    distributed: {kind: deepspeed}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    recipe = case.recipe
+    if not isinstance(recipe.method, PPO) or not isinstance(recipe.distributed, DeepSpeed):
+        return
+    if isinstance(recipe.model.adapter, DoRA) and isinstance(recipe.model.quantization, NF4):
+        message = "DeepSpeed cannot save a DoRA adapter of PPO on a base in 4 bits"
+        yield Finding("model.adapter.kind", message, "use `lora`, or `distributed: {kind: ddp}`")
