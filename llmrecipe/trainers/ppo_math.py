@@ -147,7 +147,7 @@ def value_terms(
     Returns:
         The loss, and 1 where the held value gave it, else 0; [batch, length] each.
     """
-    near = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
+    near = values.clamp(old_values - cliprange_value, old_values + cliprange_value)  # A value within stays as it is.
     free, held = (values - returns).square(), (near - returns).square()
     return torch.max(free, held) / 2, (held > free).float()
 
