@@ -54,6 +54,14 @@ def test_hybrid_shares_lie_within_a_node() -> None:
     assert sizes == {"DP_REPLICATE": "4", "DP_SHARD": "2"}
 
 
+def test_the_layers_of_one_training_are_not_told_to_the_next() -> None:
+    model = small.model()
+    for _ in range(2):
+        strategy.declare(spec(FULL), place())
+        with strategy.layers_named(FULL, model):
+            assert os.environ[strategy.LAYERS] == "Qwen3DecoderLayer"
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [

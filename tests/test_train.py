@@ -19,6 +19,7 @@ from llmrecipe.optimization import Muon
 from llmrecipe.plan import HubModel, InputModel, NewModel, Train
 from llmrecipe.stages import adapters, loading, train
 from llmrecipe.stages.place import Interrupted, Place, StageError
+from llmrecipe.strategies import DDP
 from llmrecipe.trainers.callbacks import TrainingLog
 from llmrecipe.trainers.telemetry import CLOCKED
 from llmrecipe.vocabulary import DoRA, LoRA
@@ -321,7 +322,7 @@ def test_two_processes_train_the_same_model_as_one_with_twice_the_batch(
     alone, together = at("alone"), at("together")
     shared = {"arguments": {"learning_rate": 1e-3}}
     train.run(small.train_spec(arguments={**shared["arguments"], "per_device_train_batch_size": 4}), alone)
-    spec = small.train_spec(world_size=2, **shared)
+    spec = small.train_spec(world_size=2, distributed=DDP(kind="ddp"), **shared)
     config = tmp_path / "accelerate.yaml"
     config.write_text(
         "distributed_type: MULTI_GPU\nuse_cpu: true\nnum_machines: 1\nmachine_rank: 0\nnum_processes: 2\n"

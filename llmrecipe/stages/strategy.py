@@ -30,6 +30,8 @@ LITERALS = {
     "ACCELERATE_GRADIENT_CLIPPING": "max_grad_norm",
 }
 """What a launcher may say of training with DeepSpeed -> what the plan calls it."""
+LAYERS = "FSDP_TRANSFORMER_CLS_TO_WRAP"
+"""The variable in which Accelerate looks for the layers that FSDP shards."""
 CHANGE = "change one of the two: `distributed` in the recipe, or the configuration of the launcher"
 
 
@@ -143,15 +145,18 @@ def read_whole() -> None:
     unset_hf_deepspeed_config()
 
 
-def name_layers(strategy: Distributed, model: Any) -> None:
+@contextmanager
+def layers_named(strategy: Distributed, model: Any) -> Iterator[None]:
     """Let FSDP shard the layers that the model names, unless they hold a weight that is tied to one elsewhere.
 
-    Such a weight is sharded with what holds them all: sharded twice it cannot be. Call it before the trainer is made.
+    Such a weight is sharded with what holds them all: sharded twice it cannot be. Make the trainer within it; the
+    next training of this process names its own layers.
 
     Raises:
         StageError: the head has a bias that is tied as well, which Accelerate does not keep together.
     """
     if not isinstance(strategy, FSDP) or strategy.wrap:
+        yield
         return
     places = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     tied = {place for place, count in places.items() if count > 1}
@@ -166,7 +171,11 @@ def name_layers(strategy: Distributed, model: Any) -> None:
         )
     layers = sorted(name for name in model._no_split_modules or () if name not in holders)
     if layers:
-        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = ",".join(layers)
+        os.environ[LAYERS] = ",".join(layers)
+    try:
+        yield
+    finally:
+        os.environ.pop(LAYERS, None)
 
 
 class InForce(TrainerCallback):  # type: ignore[misc]

@@ -82,21 +82,21 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     model = _model(spec, place, tokenizer)
     if spec.masking is not None:
         train, validation = (rows and _hidden(spec.masking, rows, tokenizer, spec.seed) for rows in (train, validation))
-    strategy.name_layers(spec.distributed, model)
     use_cache = getattr(model.config, "use_cache", None)
     in_force = strategy.InForce(spec)
     stop, monitor = StopOnSignal(), Monitor(spec, place, evaluates=validation is not None)
-    trainer = _trainer(
-        spec,
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=validation,
-        processing_class=tokenizer,
-        callbacks=[stop, *monitor.callbacks, in_force, Judge(spec.best, spec.early_stopping)],
-        **roles.load(spec, place, model, tokenizer),
-        **online,
-    )
+    with strategy.layers_named(spec.distributed, model):
+        trainer = _trainer(
+            spec,
+            model=model,
+            args=arguments,
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=tokenizer,
+            callbacks=[stop, *monitor.callbacks, in_force, Judge(spec.best, spec.early_stopping)],
+            **roles.load(spec, place, model, tokenizer),
+            **online,
+        )
     in_force.trainer = trainer
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
