@@ -22,7 +22,17 @@ _OWNED: dict[str, str] = {
     **dict.fromkeys(("bf16", "fp16"), "training.precision"),
     "eval_strategy": "training.eval_steps",
     "save_strategy": "training.checkpoints",
-    "activation_checkpointing": "training.gradient_checkpointing",
+    **dict.fromkeys(
+        ("activation_checkpointing", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
+        "training.gradient_checkpointing",
+    ),
+    **dict.fromkeys(
+        ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), "training.checkpoints.best"
+    ),
+    **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), "training.kernels"),
+    "label_smoothing_factor": "training.label_smoothing",
+    "train_sampling_strategy": "training.group_by_length",
+    "logging_strategy": "training.logging_steps",
     **dict.fromkeys(("packing", "packing_strategy", "padding_free", "eval_packing"), "data.packing"),
     **dict.fromkeys(("dataset_text_field", "dataset_kwargs", "dataset_num_proc"), "data"),
     **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), "method"),
@@ -30,9 +40,24 @@ _OWNED: dict[str, str] = {
     **dict.fromkeys(("model_init_kwargs", "trust_remote_code"), "model"),
     **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "parallelism_config", "accelerator_config"), "distributed"),
     **dict.fromkeys(("use_cpu", "dataloader_pin_memory"), "hardware.accelerator"),
+    **dict.fromkeys(("run_name", "project"), "tracking"),
+    **dict.fromkeys(("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"), "tracking"),
     **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token"), "export"),
 }
 """Field of a trainer -> the key of the recipe that says it."""
+
+_MOVING = dict.fromkeys(("ref_model_sync_steps", "ref_model_mixup_alpha"), "method.sync_ref_model")
+_OWNED_BY: dict[str, dict[str, str]] = {
+    "dpo": {"loss_weights": "method.loss_type", **_MOVING},
+    "kto": _MOVING,
+    "ppo": dict.fromkeys(("target_kl", "horizon"), "method.kl_control"),
+    "grpo": {"generation_batch_size": "method.steps_per_generation"},
+    "rloo": {"generation_batch_size": "method.steps_per_generation"},
+    "distillation": dict.fromkeys(
+        ("teacher_model_name_or_path", "teacher_model_revision", "teacher_model_init_kwargs"), "method.teacher_model"
+    ),
+}
+"""The same, by the method that has the key."""
 
 _RUNNERS = (
     "output_dir",
@@ -50,10 +75,25 @@ _RUNNERS = (
     "do_train",
     "do_eval",
     "do_predict",
+    "auto_find_batch_size",
+    "enable_jit_checkpoint",
+    "generate_during_eval",
+    "ignore_data_skip",
+    "label_names",
+    "restore_callback_states_from_checkpoint",
+    "save_on_each_node",
+    "save_only_model",
 )
-"""Fields of a trainer that the training stage sets itself."""
+"""Fields of a trainer that the training stage sets itself, or that break what it promises: a run that goes on as if it
+had never been interrupted, with the batch that the recipe says."""
 
-_SERVERS = {"model": "model", "model_tag": "model", "config": "serving", "revision": "model.revision"}
+_SERVERS = {
+    **dict.fromkeys(("model", "model_tag", "tokenizer"), "model"),
+    "config": "serving",
+    "revision": "model.revision",
+    "chat_template": "tokenizer.chat_template",
+    "lora_modules": "serving.adapters",
+}
 """Options of `vllm serve` that follow from the recipe."""
 
 _TYPES: dict[str, str] = {
@@ -121,6 +161,7 @@ def _training_extra(source: Source) -> Iterator[Diagnostic]:
         **{name: f"training.{name}" for name in Training.model_fields},
         **{name: f"training.checkpoints.{name}" for name in Checkpoints.model_fields},
         **{name: f"method.{name}" for name in method.model_fields},
+        **_OWNED_BY.get(kind_of(method), {}),
     }
     fields = facts.trainer_fields(method.config)
     for name, value in extra.items():
