@@ -150,15 +150,18 @@ class _Tiles(torch.autograd.Function):  # type: ignore[misc]
                 logits = scoring.head.logits(torch.nn.functional.linear(states, used, added))
                 log_probs = torch.log_softmax(logits, -1, dtype=torch.float32)
                 sums += _sums(scoring, log_probs, targets)
+                if any(wanted):
+                    gradient = _gradient(scoring, log_probs, logits, targets).to(dtype)
+                del logits, log_probs  # Before the next tile: the largest tensors of a training step.
                 if not any(wanted):
                     continue
-                gradient = _gradient(scoring, log_probs, logits, targets).to(dtype)
                 if by_hidden is not None:
                     by_hidden[start : start + rows] = gradient @ used
                 if by_weight is not None:
                     _add_product(by_weight, gradient.t(), states)
                 if by_bias is not None:
                     by_bias += gradient.sum(0, dtype=torch.float32)
+                del gradient
         # No saved tensors in the sense of autograd: offloading them would help nobody.
         ctx.gradients = [by_hidden, None if by_weight is None else by_weight.to(weight.dtype), by_bias]
         loss, entropy, correct = sums.unbind()
@@ -184,7 +187,7 @@ def _sums(scoring: Scoring, log_probs: torch.Tensor, labels: torch.Tensor) -> to
     if not scoring.measure:
         return torch.nn.functional.pad(loss[None], (0, 2))
     with torch.no_grad():
-        entropy = -(log_probs.exp() * log_probs).sum()
+        entropy = -log_probs.exp().mul_(log_probs).sum()
         correct = (log_probs.argmax(-1) == labels).sum()
     return torch.stack([loss, entropy, correct])
 
