@@ -1,4 +1,4 @@
-"""Diagnostic, what is wrong, where, and what to do; RecipeError, which carries all of them."""
+"""Diagnostic: what is wrong, where, what to do, and what mends it; RecipeError, which carries all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,69 @@ from typing import Literal
 from llmrecipe.source import Span
 
 Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Replace what stands in a span."""
+
+    span: Span
+    text: str
+
+    @property
+    def file(self) -> str:
+        """The file that it changes."""
+        return self.span.file
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take an entry out of a mapping, or an item out of a list."""
+
+    key: Span | None
+    """Where the entry begins; none for an item of a list."""
+    value: Span
+    inside: Span
+    """The mapping or list around it."""
+    following: Span | None
+    """Where the next entry begins."""
+
+    @property
+    def file(self) -> str:
+        """The file that it changes."""
+        return self.value.file
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Write a further entry into a mapping."""
+
+    inside: Span
+    key: Span | None
+    """The first key of the mapping; none where it is empty."""
+    last: Span | None
+    """The last value of the mapping."""
+    text: str
+    """`key: value`."""
+
+    @property
+    def file(self) -> str:
+        """The file that it changes."""
+        return self.inside.file
+
+
+Edit = Write | Remove | Add
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """The smallest change of the text that mends a finding."""
+
+    title: str
+    """What is done, in a few words: "`adaptor` -> `adapter`"."""
+    edits: tuple[Edit, ...]
+    safe: bool
+    """Whether it cannot mean anything else than what was meant; only such are applied without being asked."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +82,7 @@ class Diagnostic:
     span: Span
     help: str | None = None
     severity: Severity = "error"
+    fix: Fix | None = None
 
     def as_dict(self) -> dict[str, str | int | None]:
         """The finding as `--format json` prints it; lines and columns from 1."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from llmrecipe.diagnostics import Diagnostic
+from llmrecipe.diagnostics import Diagnostic, Fix
 from llmrecipe.source import Span
 
 
@@ -25,9 +25,11 @@ class DocumentError(NamedTuple):
         )
 
 
-def document_error(name: str, message: str, span: Span, help: str | None = None) -> Diagnostic:
+def document_error(
+    name: str, message: str, span: Span, help: str | None = None, fix: Fix | None = None
+) -> Diagnostic:
     """The diagnostic of a document error, by its name."""
-    return Diagnostic(BY_NAME[name].code, name, message, span, help)
+    return Diagnostic(BY_NAME[name].code, name, message, span, help, fix=fix)
 
 
 DOCUMENT_ERRORS: tuple[DocumentError, ...] = (

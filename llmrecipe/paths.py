@@ -1,11 +1,13 @@
 """Where the paths of a recipe lead: each starts from the folder of the file in which it was written."""
 
-import glob
 import os
 from pathlib import Path
 
 from llmrecipe.document import Document
+from llmrecipe.looking import expand
 from llmrecipe.source import Path as Location
+
+__all__ = ["OVERRIDE", "expand", "folder", "is_url", "portable", "suffix"]
 
 OVERRIDE = "--set"
 """What spans of values from the command line have as their file; their paths start from the recipe's folder."""
@@ -32,14 +34,6 @@ def folder(document: Document, location: Location) -> Path:
     """The folder from which a relative path at `location` starts."""
     written = document.source.at(location).file
     return Path(document.source.file if written == OVERRIDE else written).parent
-
-
-def expand(pattern: str, start: Path) -> list[Path]:
-    """The files that a path or glob names, sorted; nothing when there is none."""
-    path = start / Path(pattern).expanduser()
-    if glob.has_magic(pattern):
-        return [Path(found) for found in sorted(glob.iglob(str(path), recursive=True)) if Path(found).is_file()]
-    return [path] if path.is_file() else []
 
 
 def portable(pattern: str, found: Path, root: Path) -> str:

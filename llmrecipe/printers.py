@@ -1,5 +1,6 @@
-"""Diagnostics -> text with the source line, one line each, JSON, GitHub annotations, SARIF."""
+"""Diagnostics -> text with the source line, one line each, JSON, annotations of GitHub and GitLab, SARIF."""
 
+import hashlib
 import json
 import os
 import unicodedata
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from llmrecipe import __version__
-from llmrecipe.diagnostics import Diagnostic, Severity
+from llmrecipe.diagnostics import Diagnostic, Fix, Severity
+from llmrecipe.mending import CannotEditError, Text
 
 WIDTH = 140  # cells of a source line that are shown
 _TAB = "    "
@@ -40,10 +42,15 @@ def concise(findings: Sequence[Diagnostic]) -> str:
     )
 
 
-def as_json(findings: Sequence[Diagnostic], files: int) -> str:
-    """One JSON document with the findings and their number; `files` is how many were checked."""
+def as_json(findings: Sequence[Diagnostic], files: int, fixed: Sequence[Diagnostic] | None = None) -> str:
+    """One JSON document with the findings and their number.
+
+    `files` is how many were checked, `fixed` what is mended and no longer among the findings.
+    """
     counts = {f"{severity}s": sum(one.severity == severity for one in findings) for severity in _SEVERITY}
-    report = {"diagnostics": [one.as_dict() for one in findings], "files": files, **counts}
+    report: dict[str, Any] = {"diagnostics": [one.as_dict() for one in findings], "files": files, **counts}
+    if fixed is not None:
+        report["fixed"] = [one.as_dict() | {"fix": one.fix.title if one.fix else None} for one in fixed]
     return json.dumps(report, indent=2, ensure_ascii=False)
 
 
@@ -55,6 +62,29 @@ def github(findings: Sequence[Diagnostic]) -> str:
     return "\n".join(_command(one) for one in findings)
 
 
+def gitlab(findings: Sequence[Diagnostic]) -> str:
+    """A report for the code quality widget of a merge request.
+
+    Source: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format
+    """
+    issues: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    for one in findings:
+        identity = f"{one.code} {_relative(one.span.file)} {one.message}"
+        seen[identity] = seen.get(identity, 0) + 1  # The same again, further down.
+        fingerprint = hashlib.sha256(f"{identity} {seen[identity]}".encode()).hexdigest()
+        issues.append(
+            {
+                "description": f"{one.message}; {one.help}" if one.help else one.message,
+                "check_name": f"{one.code} {one.name}",
+                "fingerprint": fingerprint,
+                "severity": "major" if one.severity == "error" else "minor",
+                "location": {"path": _relative(one.span.file), "lines": {"begin": one.span.line}},
+            }
+        )
+    return json.dumps(issues, indent=2, ensure_ascii=False)
+
+
 def sarif(findings: Sequence[Diagnostic], pages: Mapping[str, Page]) -> str:
     """A SARIF 2.1.0 log; `pages` are the manual pages of all codes.
 
@@ -62,7 +92,8 @@ def sarif(findings: Sequence[Diagnostic], pages: Mapping[str, Page]) -> str:
     """
     codes = sorted({one.code for one in findings})
     driver = {"name": "llmrecipe", "version": __version__, "rules": [_rule(code, pages.get(code)) for code in codes]}
-    results = [_result(one, codes.index(one.code)) for one in findings]
+    texts = _Texts()
+    results = [_result(one, codes.index(one.code), texts) for one in findings]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
@@ -175,7 +206,7 @@ def _rule(code: str, page: Page | None) -> dict[str, Any]:
     return rule
 
 
-def _result(finding: Diagnostic, index: int) -> dict[str, Any]:
+def _result(finding: Diagnostic, index: int, texts: "_Texts") -> dict[str, Any]:
     span = finding.span
     message = f"{finding.message}\n{finding.help}" if finding.help else finding.message
     result: dict[str, Any] = {
@@ -192,6 +223,51 @@ def _result(finding: Diagnostic, index: int) -> dict[str, Any]:
         "endLine": span.end_line,
         "endColumn": span.end_column,
     }
-    uri = quote(Path(os.path.relpath(span.file)).as_posix())
-    physical = {"artifactLocation": {"uri": uri}, "region": region}
-    return result | {"locations": [{"physicalLocation": physical}]}
+    physical = {"artifactLocation": {"uri": _uri(span.file)}, "region": region}
+    result["locations"] = [{"physicalLocation": physical}]
+    changes = _changes(finding.fix, texts) if finding.fix else []
+    if finding.fix and changes:
+        result["fixes"] = [{"description": {"text": finding.fix.title}, "artifactChanges": changes}]
+    return result
+
+
+def _changes(fix: Fix, texts: "_Texts") -> list[dict[str, Any]]:
+    """What a fix does to each file; nothing where the layout leaves no place for it."""
+    made: dict[str, list[dict[str, Any]]] = {}
+    for edit in fix.edits:
+        page = texts.of(edit.file)
+        try:
+            replacement = page.replacement(edit) if page else None
+        except CannotEditError:
+            replacement = None
+        if page is None or replacement is None:
+            return []
+        (line, column), (end_line, end_column) = page.place(replacement.start), page.place(replacement.end)
+        region = {"startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column}
+        change = {"deletedRegion": region, "insertedContent": {"text": replacement.text}}
+        made.setdefault(edit.file, []).append(change)
+    return [{"artifactLocation": {"uri": _uri(file)}, "replacements": changes} for file, changes in made.items()]
+
+
+class _Texts:
+    """Files that fixes change, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Text | None] = {}
+
+    def of(self, file: str) -> Text | None:
+        """The text of a file; nothing when it cannot be read."""
+        if file not in self._read:
+            try:
+                self._read[file] = Text(Path(file).read_bytes().decode("utf-8-sig"))
+            except (OSError, ValueError):
+                self._read[file] = None
+        return self._read[file]
+
+
+def _relative(file: str) -> str:
+    return Path(os.path.relpath(file)).as_posix()
+
+
+def _uri(file: str) -> str:
+    return quote(_relative(file))

@@ -37,6 +37,8 @@ def folder(tmp_path: Path) -> Path:
         "corpus.txt": "text\n",
         "corpus.md": "text\n",
         "empty.jsonl": "",
+        "plain.jinja": "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
+        "turns.jinja": "{{ bos_token }}{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
         "base/config.json": "{}",
         "adapter/adapter_config.json": "{}",
     }
@@ -178,8 +180,79 @@ def test_a_comment_silences_its_code_on_its_line_only(folder: Path) -> None:
     silenced = text.replace("epochs: 1}", "epochs: 1}  # llmrecipe: ignore[LR311]")
     assert codes(folder, text) == {"LR311"}
     assert codes(folder, silenced) == set()
-    assert codes(folder, text.replace("epochs: 1}", "epochs: 1}  # llmrecipe: ignore[LR312]")) == {"LR311"}
-    assert codes(folder, text.replace("name: style", "name: style  # llmrecipe: ignore[LR311]")) == {"LR311"}
+    unused = {"LR311", "LR850"}
+    assert codes(folder, text.replace("epochs: 1}", "epochs: 1}  # llmrecipe: ignore[LR312]")) == unused
+    assert codes(folder, text.replace("name: style", "name: style  # llmrecipe: ignore[LR311]")) == unused
+
+
+TWO_LENGTHS = tune(training="{max_steps: 5, num_train_epochs: 1}")
+
+
+@pytest.mark.parametrize(
+    ("comment", "found"),
+    [
+        ("ignore[LR311]", set()),
+        ("ignore[two-lengths-of-training]", set()),
+        ("ignore[LR311, LR312]", {"LR850"}),
+        ("ignore[LR3111]", {"LR311", "LR851"}),
+        ("ignore[LR150]", {"LR311"}),  # of another command
+        ("ignore[LR003]", {"LR311", "LR853"}),
+        ("ignore[LR311, LR850]", {"LR853"}),
+        ("ignore[]", {"LR311", "LR852"}),
+        ("ignore LR311", {"LR311", "LR852"}),
+        ("ignore[LR311] since it must be so", {"LR311", "LR852"}),
+        ("ignore[LR311]  # since it must be so", set()),
+        ("off", {"LR311", "LR852"}),
+    ],
+)
+def test_what_a_comment_silences_and_what_is_wrong_with_it(comment: str, found: set[str], folder: Path) -> None:
+    text = TWO_LENGTHS.replace("epochs: 1}", f"epochs: 1}}  # llmrecipe: {comment}")
+    assert codes(folder, text) == found
+
+
+@pytest.mark.parametrize(
+    ("ignored", "found"),
+    [
+        ("[LR311]", set()),
+        ("[two-lengths-of-training]", set()),
+        ("[LR312]", {"LR311", "LR850"}),
+        ("[LR311, LR311]", set()),
+        ("[LR006, LR311]", {"LR853"}),
+        ("[nonsense, LR311]", {"LR851"}),
+        ("[]", {"LR311"}),
+    ],
+)
+def test_what_a_recipe_silences_and_what_is_wrong_with_it(ignored: str, found: set[str], folder: Path) -> None:
+    assert codes(folder, f"{TWO_LENGTHS}lint: {{ignore: {ignored}}}\n") == found
+
+
+def test_a_silence_belongs_to_its_document_and_a_text_is_no_comment(folder: Path) -> None:
+    quiet = TWO_LENGTHS.replace("epochs: 1}", "epochs: 1}  # llmrecipe: ignore[LR311]")
+    other = tune().replace("name: style", "name: other")
+    assert codes(folder, f"{quiet}---\n{other}") == set()
+    assert codes(folder, f"{other}---\n{quiet}") == set()
+    assert codes(folder, f'{tune()}metadata: {{note: "# llmrecipe: ignore[LR311]"}}\n') == set()
+    assert codes(folder, f"# llmrecipe: ignore[LR311]\n{TWO_LENGTHS}") == {"LR311", "LR850"}
+
+
+def test_a_silence_in_an_extended_file_is_used_and_never_reported_there(folder: Path) -> None:
+    (folder / "shared.yaml").write_text("training: {max_steps: 5, num_train_epochs: 1}  # llmrecipe: ignore[LR311]\n")
+    assert codes(folder, "extends: [shared.yaml]\n" + tune().replace("training: {}\n", "")) == set()
+    assert codes(folder, "extends: [shared.yaml]\n" + tune(training="{num_train_epochs: null}")) == set()
+
+
+ASKS = {"is_file", "is_dir", "exists", "stat", "iterdir", "glob", "iglob", "rglob", "read_text", "read_bytes", "open"}
+
+
+def test_rules_ask_the_file_system_through_the_one_module_that_notes_it() -> None:
+    found = [
+        f"{file.name}:{node.lineno} {node.attr}"
+        for file in (Path(llmrecipe.__file__).parent / "lint").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ASKS
+        if not (isinstance(node.value, ast.Name) and node.value.id == "local")
+    ]
+    assert found == []
 
 
 def test_without_a_lock_every_hub_artifact_without_a_revision_is_named(folder: Path) -> None:

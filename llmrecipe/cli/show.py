@@ -1,21 +1,17 @@
 """`llmrecipe show FILE`: the resolved recipe, and with `--origins` where each value comes from."""
 
 import argparse
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from llmrecipe.cli import front
 from llmrecipe.document import Document
 from llmrecipe.source import Path
-from llmrecipe.source.scalars import scalar
+from llmrecipe.source.inline import inline, quoted
 
 Line = tuple[str, Path | None]
 """A line of YAML, and the path of the value on it if there is one."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./~$][A-Za-z0-9_./~$@+=#-]*( [A-Za-z0-9_./~$@+=-][A-Za-z0-9_./~$@+=#-]*)*")
-_UNSEEN = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _ORIGIN_COLUMN = 56
 
 
@@ -65,7 +61,7 @@ def _mapping(data: dict[str, Any], path: Path, indent: str) -> Iterator[Line]:
     for key in sorted(data, key=lambda key: key != "kind"):
         value = data[key]
         at = (*path, key)
-        name = f"{indent}{_text(key)}:"
+        name = f"{indent}{quoted(key)}:"
         if isinstance(value, dict) and value:
             yield name, None
             yield from _mapping(value, at, f"{indent}  ")
@@ -73,7 +69,7 @@ def _mapping(data: dict[str, Any], path: Path, indent: str) -> Iterator[Line]:
             yield name, None
             yield from _items(value, at, f"{indent}  ")
         else:
-            yield f"{name} {_inline(value)}", at
+            yield f"{name} {inline(value)}", at
 
 
 def _items(items: list[Any], path: Path, indent: str) -> Iterator[Line]:
@@ -82,23 +78,4 @@ def _items(items: list[Any], path: Path, indent: str) -> Iterator[Line]:
             for number, (text, at) in enumerate(_mapping(item, (*path, index), f"{indent}  ")):
                 yield (f"{indent}- {text[len(indent) + 2 :]}" if number == 0 else text), at
         else:
-            yield f"{indent}- {_inline(item)}", (*path, index)
-
-
-def _inline(value: Any) -> str:
-    match value:
-        case dict():
-            return f"{{{', '.join(f'{_text(key)}: {_inline(item)}' for key, item in value.items())}}}"
-        case list():
-            return f"[{', '.join(_inline(item) for item in value)}]"
-        case str():
-            return _text(value)
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """A string as YAML reads it back: plain where that is one, else in double quotes."""
-    if _PLAIN.fullmatch(text) and len(text) <= 100 and scalar(text) == text and text != "...":
-        return text
-    quoted = json.dumps(text, ensure_ascii=False)
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04X}", quoted)
+            yield f"{indent}- {inline(item)}", (*path, index)

@@ -1,33 +1,35 @@
-"""`llmrecipe validate FILES...`: every problem of the recipes at once."""
+"""`llmrecipe validate FILES...`: every problem of the recipes at once, and with `--fix` fewer of them."""
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from llmrecipe import printers
-from llmrecipe.cli import front
+from llmrecipe.cli import fixing, front
 from llmrecipe.cli.pages import pages
+from llmrecipe.cli.recipe_files import RecipeFiles, recipe_files
+from llmrecipe.cli.verdict_cache import VerdictCache
+from llmrecipe.cli.verdicts import Verdict, absolute, findings, together, verdicts
 from llmrecipe.diagnostics import Diagnostic
-from llmrecipe.lint import lint
-from llmrecipe.resolve import OverrideError, gather
-from llmrecipe.validate import check
 
-FORMATS = ("text", "concise", "json", "github", "sarif")
-
-_RECIPE = [re.compile(rf"^({keys}):", re.MULTILINE) for keys in ("version", "name", "model|extends")]
-"""A file without a name is one that others extend."""
+FORMATS = ("text", "concise", "json", "github", "gitlab", "sarif")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Files, format, strictness and overrides."""
+    """Files, format, strictness, fixes and overrides."""
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="recipes; FILE#NAME; or folders, with all recipes below"
     )
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.add_argument("--strict", action="store_true", help="warnings too make the exit code 1")
+    parser.add_argument(
+        "--fix", action="store_true", help="apply the fixes that are safe, in the files; comments and layout stay"
+    )
+    parser.add_argument("--diff", action="store_true", help="show what `--fix` would change, and change nothing")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="check every file, even if nothing that it depends on has changed"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -39,74 +41,101 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the findings; 1 when there are errors, with `--strict` also for warnings."""
-    files = list(dict.fromkeys(_files(arguments.files)))
-    if arguments.overrides and len(files) > 1:
-        raise front.UsageError(f"--set changes one recipe, and there are {len(files)}")
-    found: list[Diagnostic] = []
-    for file in files:
-        found += _findings(file, arguments.overrides)
-    findings = list(dict.fromkeys(found))
-    output = _formatted(findings, len(files), arguments)
+    """Print the findings; 1 for errors, with `--strict` for warnings too, with `--diff` also for changes."""
+    chosen = recipe_files(arguments.files)
+    if arguments.overrides and len(chosen.files) > 1:
+        raise front.UsageError(f"--set changes one recipe, and there are {len(chosen.files)}")
+    if arguments.overrides and (arguments.fix or arguments.diff):
+        raise front.UsageError("--fix changes files, and --set is in none; leave one of them out")
+    if arguments.diff:
+        return _show_difference(chosen.files)
+    if arguments.fix:
+        return _fix(chosen, arguments)
+    return _report(chosen, _verdicts(chosen.files, arguments), [], arguments)
+
+
+def _verdicts(files: Sequence[str], arguments: argparse.Namespace) -> dict[str, Verdict]:
+    if arguments.overrides:
+        return {file: Verdict(tuple(findings(file, arguments.overrides)), frozenset()) for file in files}
+    return verdicts(files, None if arguments.no_cache else VerdictCache())
+
+
+def _fix(chosen: RecipeFiles, arguments: argparse.Namespace) -> int:
+    state = fixing.fixed(chosen.files)
+    try:
+        fixing.write(state)
+    except OSError as error:
+        raise front.UsageError(f"`{error.filename}` was not written: {error.strerror}") from None
+    return _report(chosen, state.verdicts, state.done, arguments)
+
+
+def _show_difference(files: Sequence[str]) -> int:
+    state = fixing.fixed(files)
+    changes = fixing.difference(state)
+    if changes:
+        print(changes)
+    left = together(state.verdicts.values())
+    print(f"{_number(len(state.done), 'fix', 'fixes')}; {_counted(left, len(files))} would be left", file=sys.stderr)
+    return int(bool(changes) or any(one.severity == "error" for one in left))
+
+
+def _report(
+    chosen: RecipeFiles, found: dict[str, Verdict], done: Sequence[Diagnostic], arguments: argparse.Namespace
+) -> int:
+    left = together(found.values())
+    read = frozenset().union(*(verdict.files for verdict in found.values()))
+    skipped = [file for file in chosen.skipped if absolute(file) not in read]
+    output = _formatted(left, done, len(chosen.files), arguments)
+    if arguments.format == "text":
+        output = "\n\n".join(part for part in (output, _last_line(left, done, len(chosen.files), skipped)) if part)
     if output:
         print(output)
-    return int(any(one.severity == "error" or arguments.strict for one in findings))
+    if done and arguments.format not in ("text", "json"):
+        print(_said(done), file=sys.stderr)
+    return int(any(one.severity == "error" or arguments.strict for one in left))
 
 
-def _files(given: Iterable[str]) -> Iterator[str]:
-    for path in given:
-        if not Path(path).is_dir():
-            yield path
-            continue
-        found = sorted(_recipes(path))
-        if not found:
-            raise front.UsageError(f"there is no recipe in the folder `{path}`")
-        yield from found
-
-
-def _recipes(folder: str) -> Iterator[str]:
-    """Files below a folder that look like recipes; hidden folders are passed over."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = os.path.normpath(os.path.join(parent, name))  # noqa: PTH118
-            if name.endswith((".yaml", ".yml")) and Path(path).is_file():
-                text = Path(path).read_text("utf-8", "replace")
-                if all(pattern.search(text) for pattern in _RECIPE):
-                    yield path
-
-
-def _findings(file: str, overrides: Sequence[str]) -> list[Diagnostic]:
-    """What is wrong with one file and what it refers to; rules are for recipes without errors."""
-    try:
-        sources, problems = gather(file, overrides)
-    except OverrideError as error:
-        raise front.UsageError(str(error)) from None
-    documents, wrong = check(sources)
-    errors = sorted([*problems, *wrong], key=lambda one: (one.span.file, one.span.line, one.span.column))
-    return errors or lint(documents)
-
-
-def _formatted(findings: Sequence[Diagnostic], files: int, arguments: argparse.Namespace) -> str:
+def _formatted(
+    left: Sequence[Diagnostic], done: Sequence[Diagnostic], files: int, arguments: argparse.Namespace
+) -> str:
     match arguments.format:
         case "json":
-            return printers.as_json(findings, files)
+            return printers.as_json(left, files, done if arguments.fix else None)
         case "sarif":
-            return printers.sarif(findings, pages())
+            return printers.sarif(left, pages())
         case "github":
-            return printers.github(findings)
+            return printers.github(left)
+        case "gitlab":
+            return printers.gitlab(left)
         case "concise":
-            return printers.concise(findings)
+            return printers.concise(left)
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    parts = [printers.text(findings, color, arguments.overrides), _counted(findings, files)]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in (_said(done), printers.text(left, color, arguments.overrides)) if part)
+
+
+def _said(done: Iterable[Diagnostic]) -> str:
+    """What was fixed, one line each."""
+    return "\n".join(
+        f"fixed {one.span.file}:{one.span.line}: {one.fix.title} ({one.code})" for one in done if one.fix is not None
+    )
+
+
+def _last_line(left: Sequence[Diagnostic], done: Sequence[Diagnostic], files: int, skipped: Sequence[str]) -> str:
+    parts = [_counted(left, files)]
+    parts += [f"{len(done)} fixed"] if done else []
+    fixable = sum(one.fix is not None and one.fix.safe for one in left)
+    parts += [f"`--fix` mends {fixable}"] if fixable and not done else []
+    if skipped:
+        shown = ", ".join(skipped[:3]) + (f" and {len(skipped) - 3} more" if len(skipped) > 3 else "")
+        parts.append(f"no recipe, skipped: {shown}")
+    return "; ".join(parts)
 
 
 def _counted(findings: Sequence[Diagnostic], files: int) -> str:
     errors = sum(one.severity == "error" for one in findings)
-    numbers = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in _counts(errors, len(findings) - errors)]
-    return f"{files} file{'' if files == 1 else 's'}: {', '.join(numbers) or 'no problems'}"
+    numbers = [_number(n, noun) for n, noun in ((errors, "error"), (len(findings) - errors, "warning")) if n]
+    return f"{_number(files, 'file')}: {', '.join(numbers) or 'no problems'}"
 
 
-def _counts(errors: int, warnings: int) -> list[tuple[int, str]]:
-    return [(count, noun) for count, noun in ((errors, "error"), (warnings, "warning")) if count]
+def _number(count: int, one: str, several: str | None = None) -> str:
+    return f"{count} {one if count == 1 else several or f'{one}s'}"

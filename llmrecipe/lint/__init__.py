@@ -1,7 +1,8 @@
 """Typed recipes -> what is wrong with them although every value has its type."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llmrecipe.diagnostics import Diagnostic
@@ -16,65 +17,111 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     data,
     distributed,
     evaluation,
+    extra_options,
+    local,
     masked,
     merging,
     method,
     model,
     online,
+    online_options,
     optimizer,
     ppo,
     preferences,
     quantization,
     reproducibility,
+    rows,
     serving,
+    silences,
     speed,
     strategy,
     sweep,
+    tokenizers,
     training,
     watching,
     without_effect,
 )
+from llmrecipe.lint.comments import Silence, commented, written
 from llmrecipe.lint.rule import RULES, Case, Finding, Rule, location
 from llmrecipe.lint.strategy import STRATEGY_RULES
+from llmrecipe.mending import fix
+from llmrecipe.source import Span
 
 __all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "lint"]
 
-_IGNORE = re.compile(r"#\s*llmrecipe:\s*ignore\[([A-Z0-9,\s]*)\]")
+_LAST = "LR850"
+"""The rule that looks at what the others found."""
 
 
-def lint(documents: Sequence[Document]) -> list[Diagnostic]:
+def lint(documents: Sequence[Document], texts: Mapping[str, str] | None = None) -> list[Diagnostic]:
     """Every finding of every rule, in the order of the documents and their lines.
 
-    A comment `# llmrecipe: ignore[LR301]` silences a code on its line.
+    A comment `# llmrecipe: ignore[LR301]` silences a code, or the name of a rule, on its line, and `lint.ignore` in the
+    document. `texts` are files (by their absolute path) that are not read from the disk.
     """
     if not documents:
         return []
     recipes = {document.recipe.name: document.recipe for document in documents}
     last = Path(documents[-1].source.file)
-    locked = last.with_name(f"{last.name}.lock").is_file()
-    found = [diagnostic for document in documents for diagnostic in _check(Case(document, recipes, locked))]
-    return list(_without_silenced(found))
+    locked = local.is_file(f"{last.name}.lock", last.parent)
+    files = _Texts(texts or {})
+    return [found for document in documents for found in _check(Case(document, recipes, locked), files)]
 
 
-def _check(case: Case) -> list[Diagnostic]:
-    found = [_diagnostic(rule, finding, case.document) for rule in RULES.values() for finding in rule.check(case)]
+def _check(case: Case, texts: "_Texts") -> list[Diagnostic]:
+    source = case.document.source
+    own = written(source, texts.of(source.file))
+    case = replace(case, silences=own)
+    found: list[Diagnostic] = []
+    used: set[Silence] = set()
+    for rule in RULES.values():
+        for finding in rule.check(case):
+            diagnostic = _diagnostic(rule, finding, case.document)
+            silencing = [one for one in own if _silences(one, diagnostic)]
+            used.update(silencing)
+            if not silencing and not texts.silences(diagnostic):
+                found.append(diagnostic)
+    rule, unused = RULES[_LAST], [one for one in own if one not in used]
+    found += [_diagnostic(rule, finding, case.document) for finding in rule.check(replace(case, unused=unused))]
     return sorted(found, key=lambda d: (d.span.file, d.span.line, d.span.column, d.code))
 
 
+def _silences(silence: Silence, found: Diagnostic) -> bool:
+    same = silence.line is None or (silence.span.file, silence.line) == (found.span.file, found.span.line)
+    return same and silence.topic in (found.code, found.name) and not found.code.startswith("LR85")
+
+
 def _diagnostic(rule: Rule, finding: Finding, document: Document) -> Diagnostic:
-    place = document.source.key_at if finding.on_key else document.source.at
-    span, severity = place(location(finding.at)), finding.severity or rule.severity
-    return Diagnostic(rule.code, rule.name, finding.message, span, finding.help, severity)
+    severity = finding.severity or rule.severity
+    if isinstance(finding.at, Span):
+        span = finding.at
+    else:
+        place = document.source.key_at if finding.on_key else document.source.at
+        span = place(location(finding.at))
+    changes = finding.fix if isinstance(finding.fix, tuple) else (finding.fix,)
+    mended = fix(document.source, *changes, safe=finding.safe) if changes else None
+    return Diagnostic(rule.code, rule.name, finding.message, span, finding.help, severity, mended)
 
 
-def _without_silenced(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    lines: dict[str, list[str]] = {}
-    for diagnostic in found:
-        file = diagnostic.span.file
-        if file not in lines:
-            path = Path(file)
-            lines[file] = path.read_text("utf-8").splitlines() if path.is_file() else []
-        text = lines[file][diagnostic.span.line - 1 : diagnostic.span.line]
-        silenced = _IGNORE.search(text[0]) if text else None
-        if silenced is None or diagnostic.code not in re.split(r"[,\s]+", silenced[1].strip()):
-            yield diagnostic
+class _Texts:
+    """Texts of files, each read once, and what their comments silence."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._known = known
+        self._read: dict[str, str] = {}
+        self._comments: dict[str, dict[int, set[str]]] = {}
+
+    def of(self, file: str) -> str:
+        """The text of a file; nothing where it cannot be read."""
+        if file not in self._read:
+            path = os.path.abspath(file)  # noqa: PTH100
+            self._read[file] = self._known[path] if path in self._known else local.text(path)
+        return self._read[file]
+
+    def silences(self, found: Diagnostic) -> bool:
+        """Whether a comment on the line of a finding silences it, in whichever file that line is."""
+        file = found.span.file
+        if file not in self._comments:
+            self._comments[file] = commented(self.of(file))
+        topics = self._comments[file].get(found.span.line, ())
+        return (found.code in topics or found.name in topics) and not found.code.startswith("LR85")

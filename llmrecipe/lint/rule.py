@@ -1,7 +1,7 @@
 """What a rule is: one documented function from a recipe to findings, and the table of all of them."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,30 +9,32 @@ from pathlib import Path
 from llmrecipe import paths
 from llmrecipe.diagnostics import Severity
 from llmrecipe.document import Document
+from llmrecipe.lint.comments import Silence
 from llmrecipe.lint.figures import Figures, figures
+from llmrecipe.mending import Change, Cut, Drop, Put, Rename, location
 from llmrecipe.recipe import Recipe
 from llmrecipe.source import Path as Location
+from llmrecipe.source import Span
 
-
-def location(at: str | Location) -> Location:
-    """A dotted path as a path into the document."""
-    if isinstance(at, tuple):
-        return at
-    return tuple(int(part) if part.isdigit() else part for part in at.split("."))
+__all__ = ["RULES", "Case", "Change", "Check", "Cut", "Drop", "Finding", "Put", "Rename", "Rule", "location", "rule"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """What a rule found: where, what is so, what to do."""
 
-    at: str | Location
-    """`data.train.0.paths.1`, or the same as a tuple where a key may hold a dot."""
+    at: str | Location | Span
+    """`data.train.0.paths.1`, the same as a tuple where a key may hold a dot, or a place of the text."""
     message: str
     help: str
     severity: Severity | None = None
     """When it is not that of the rule."""
     on_key: bool = False
     """Whether the key is what is wrong, and not its value."""
+    fix: Change | tuple[Change, ...] = ()
+    """The smallest change of the document that mends it."""
+    safe: bool = True
+    """Whether the fix changes nothing that was meant, so that `validate --fix` may apply it unasked."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Case:
     recipes: Mapping[str, Recipe]
     locked: bool
     """Whether a lock stands beside the recipe file."""
+    silences: Sequence[Silence] = ()
+    """What the document silences, in comments and under `lint`."""
+    unused: Sequence[Silence] = ()
+    """Those that silenced nothing; known when all other rules have been asked."""
 
     @property
     def recipe(self) -> Recipe:

@@ -9,6 +9,7 @@ from llmrecipe.recipe.data import Data
 from llmrecipe.recipe.evaluation import Evaluation
 from llmrecipe.recipe.export import Export
 from llmrecipe.recipe.hardware import Hardware
+from llmrecipe.recipe.lint import Lint
 from llmrecipe.recipe.model import Model
 from llmrecipe.recipe.serving import Serving
 from llmrecipe.recipe.sweep import Sweep
@@ -41,6 +42,7 @@ class Recipe(Section):
     serving: Serving | None = None
     sweep: Sweep | None = None
     """A search over any fields; `llmrecipe sweep` runs it, `llmrecipe run` runs the recipe as it is written."""
+    lint: Lint = Lint()
     metadata: dict[str, JsonValue] = {}
     """Free text for people: carried into the model card, never read."""
 

@@ -1,6 +1,6 @@
 """A recipe file, what its documents extend, refer to and are overridden by -> documents, dependencies first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmrecipe.diagnostics import Diagnostic, RecipeError
 from llmrecipe.resolve.files import Files
@@ -27,14 +27,18 @@ def resolve(path: str, overrides: Sequence[str] = ()) -> list[Source]:
     return sources
 
 
-def gather(path: str, overrides: Sequence[str] = ()) -> tuple[list[Source], list[Diagnostic]]:
+def gather(
+    path: str, overrides: Sequence[str] = (), texts: Mapping[str, str] | None = None
+) -> tuple[list[Source], list[Diagnostic]]:
     """As `resolve`, but what is wrong is returned beside the documents that can be read all the same.
+
+    `texts` are files (by their absolute path) that are not read from the disk.
 
     Raises:
         OverrideError: an override cannot be meant as it is written.
     """
     file, _, name = path.partition("#")
-    graph = Graph(Files(), parse_overrides(overrides))
+    graph = Graph(Files(texts or {}), parse_overrides(overrides))
     sources = graph.collect(file, name or None)
     problems = dict.fromkeys(graph.problems)
     return sources, sorted(problems, key=lambda found: (found.span.file, found.span.line, found.span.column))

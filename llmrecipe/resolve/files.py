@@ -1,14 +1,16 @@
 """The files of a run, each read once, and what their documents extend."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from llmrecipe import looking
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document_errors import document_error
+from llmrecipe.mending import Put, fix
 from llmrecipe.resolve.merging import merge, without
-from llmrecipe.source import Problem, Source, SourceError, Span, load
+from llmrecipe.source import Problem, Source, SourceError, Span, load, parse
 
 MAX_EXTENDED = 32  # files in one `extends`, and files that extend each other
 
@@ -63,6 +65,8 @@ class Extended(NamedTuple):
 class Files:
     """Reads files and merges what their documents extend."""
 
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Files, by their absolute path, that are not read from the disk."""
     _read: dict[str, File] = field(default_factory=dict)
     _extended: dict[tuple[str, int], Extended] = field(default_factory=dict)
 
@@ -71,10 +75,16 @@ class Files:
         key = os.path.abspath(path)  # noqa: PTH100
         if key not in self._read:
             try:
-                self._read[key] = File(path, tuple(load(path)), ())
+                self._read[key] = File(path, tuple(self._load(path, key)), ())
             except SourceError as error:
                 self._read[key] = File(path, error.sources, error.problems)
         return self._read[key]
+
+    def _load(self, path: str, key: str) -> list[Source]:
+        if key not in self.texts:
+            return load(path)
+        looking.read(key, self.texts[key].encode())
+        return parse(self.texts[key], path)
 
     def extended(self, file: File, index: int, below: tuple[tuple[str, int], ...] = ()) -> Extended:
         """A document merged over all that it extends; `below` are the documents that extend it."""
@@ -147,7 +157,8 @@ def _shape(source: Source, depth: int) -> Iterable[Diagnostic]:
     """What is wrong with `extends` itself."""
     given, span = source.data["extends"], source.at(("extends",))
     if isinstance(given, str):
-        yield document_error("invalid-extends", "`extends` is a list of files", span, f"write `extends: [{given}]`")
+        hint, mended = f"write `extends: [{given}]`", fix(source, Put(("extends",), [given]))
+        yield document_error("invalid-extends", "`extends` is a list of files", span, hint, mended)
     elif not isinstance(given, list) or not all(isinstance(item, str) and item for item in given):
         hint = "write `extends: [base.yaml]`, or `extends: ['base.yaml#NAME']` for one of several documents"
         yield document_error("invalid-extends", "`extends` is a list of files", span, hint)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document_errors import document_error
+from llmrecipe.mending import Put, fix
 from llmrecipe.resolve.files import File, Files, beside, is_named, problems_of
 from llmrecipe.resolve.merging import OVERRIDE, MissingItemError, is_reference, merge
 from llmrecipe.resolve.overrides import Override, OverrideError, combined
@@ -123,13 +124,14 @@ class Graph:
         return node, self._targets(node)
 
     def _targets(self, node: _Node) -> Iterator[tuple[_Node, Span]]:
-        for path, reference in _references(node.source.data):
+        for path, _ in _references(node.source.data):
             span = node.source.at((*path, "recipe"))
-            for target in self._find(node, reference, span):
+            for target in self._find(node, (*path, "recipe"), span):
                 yield target, span
 
-    def _find(self, node: _Node, reference: str, span: Span) -> list[_Node]:
-        """The documents that a reference names: one, unless something is wrong."""
+    def _find(self, node: _Node, at: Path, span: Span) -> list[_Node]:
+        """The documents that the reference at a path names: one, unless something is wrong."""
+        reference: str = _value_at(node.source.data, at)
         written = node.source.file if span.file == OVERRIDE else span.file
         path, _, name = reference.rpartition("#")
         file = self.files.read(beside(written, path) if path else written)
@@ -139,7 +141,9 @@ class Graph:
         if not found and file.complete:
             where = f"`{file.path}`" if path else "this file"
             message = f"{where} has no document named `{name}`"
-            self.problems.append(document_error("unknown-recipe", message, span, _names_of(file, name)))
+            near = difflib.get_close_matches(name, file.names, 2, 0.75)
+            mended = fix(node.source, Put(at, f"{path}#{near[0]}" if path else near[0])) if len(near) == 1 else None
+            self.problems.append(document_error("unknown-recipe", message, span, _names_of(file, name), mended))
         return found
 
     def _require_used(self, order: Sequence[_Node]) -> None:
@@ -166,6 +170,13 @@ def _references(data: Any) -> Iterator[tuple[Path, str]]:
             waiting += [((*path, key), value[key]) for key in reversed(value) if (*path, key) != ("metadata",)]
         elif isinstance(value, list):
             waiting += [((*path, index), item) for index, item in reversed(list(enumerate(value)))]
+
+
+def _value_at(data: Any, path: Path) -> Any:
+    """What stands at a path."""
+    for part in path:
+        data = data[part]
+    return data
 
 
 def _names_of(file: File, wanted: str) -> str:

@@ -1,8 +1,10 @@
 """YAML 1.2 text -> plain data and a span for every key and value."""
 
 import difflib
+import os
 from pathlib import Path as FilePath
 
+from llmrecipe import looking
 from llmrecipe.source.composer import Composer
 from llmrecipe.source.positions import Positions
 from llmrecipe.source.spans import Path, Problem, Source, SourceError, Span
@@ -19,6 +21,7 @@ def load(path: str) -> list[Source]:
     try:
         with FilePath(path).open("rb") as handle:
             raw = handle.read(MAX_BYTES + 1)
+        looking.read(os.path.abspath(path), raw)  # noqa: PTH100
     except (OSError, ValueError) as error:
         raise SourceError([_unreadable(path, error)]) from None
     if len(raw) > MAX_BYTES:

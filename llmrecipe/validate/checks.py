@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmrecipe import facts
-from llmrecipe.diagnostics import Diagnostic
+from llmrecipe.diagnostics import Diagnostic, Fix
 from llmrecipe.document_errors import document_error
+from llmrecipe.mending import Drop, Put, Rename, fix
 from llmrecipe.methods import METHODS
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.recipe.training import Checkpoints, Training
 from llmrecipe.source import Path, Source
 from llmrecipe.validate.language import dotted, kind_of
-from llmrecipe.validate.words import described, listed
+from llmrecipe.validate.words import described, listed, nearest
 
 _OWNED: dict[str, str] = {
     **dict.fromkeys(("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"), "training.schedule"),
@@ -122,7 +123,8 @@ def _version(source: Source) -> Iterator[Diagnostic]:
     value = source.data.get("version")
     if isinstance(value, bool | float) and value == 1:
         message = f"`version` must be a whole number, not {described(value)}"
-        yield document_error("wrong-type", message, source.at(("version",)), "write `version: 1`")
+        mended = fix(source, Put("version", 1))
+        yield document_error("wrong-type", message, source.at(("version",)), "write `version: 1`", mended)
 
 
 def _pair(source: Source) -> Iterator[Diagnostic]:
@@ -170,7 +172,8 @@ def _training_extra(source: Source) -> Iterator[Diagnostic]:
             yield _own_key(source, path, own[name])
         elif name in _RUNNERS:
             message, hint = f"`{name}` cannot be set: the run decides it", "remove it"
-            yield document_error("own-key-in-extra", message, source.key_at(path), hint)
+            mended = fix(source, Drop(path))
+            yield document_error("own-key-in-extra", message, source.key_at(path), hint, mended)
         elif name not in fields:
             yield _no_option(source, path, f"`{method.config.partition(':')[2]}`", fields)
         elif not fields[name].accepts(value):
@@ -196,15 +199,26 @@ def _serving_extra(source: Source) -> Iterator[Diagnostic]:
 
 def _own_key(source: Source, path: Path, own: str) -> Diagnostic:
     message = f"the recipe has a key of its own for `{path[-1]}`"
-    return document_error("own-key-in-extra", message, source.key_at(path), f"write `{own}` instead")
+    return document_error(
+        "own-key-in-extra", message, source.key_at(path), f"write `{own}` instead", _moved(source, path, own)
+    )
+
+
+def _moved(source: Source, path: Path, own: str) -> Fix | None:
+    """The entry under the name of our own, where that is the same."""
+    at: Path = tuple(own.split("."))
+    if at[-1] != path[-1] or at in source.values:
+        return None
+    return fix(source, Drop(path), Put(at, _mapping(source, *map(str, path[:-1]))[str(path[-1])]))
 
 
 def _no_option(source: Source, path: Path, of: str, known: Mapping[str, object]) -> Diagnostic:
     name = str(path[-1])
-    near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, 1)
+    near, sure = nearest(name.lstrip("-").replace("-", "_"), known, 0.6)
     message = f"`{name}` is not an option of {of}"
-    hint = f"did you mean `{near[0]}`?" if near else "remove it"
-    return document_error("unknown-key", message, source.key_at(path), hint)
+    hint = f"did you mean `{near}`?" if near else "remove it"
+    mended = fix(source, Rename(path, near), safe=sure) if near else None
+    return document_error("unknown-key", message, source.key_at(path), hint, mended)
 
 
 def _wrong_option(source: Source, path: Path, value: object, must: list[str]) -> Diagnostic:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from llmrecipe.diagnostics import Diagnostic
+from llmrecipe.diagnostics import Diagnostic, Fix
 from llmrecipe.document_errors import document_error
+from llmrecipe.mending import Put, Rename, fix
 from llmrecipe.source import Path, Source, Span
-from llmrecipe.validate.foreign import VALUES
+from llmrecipe.validate.foreign import KINDS, SAME, VALUES
 from llmrecipe.validate.language import Place, dotted, kind_of, locate
-from llmrecipe.validate.unknown import key_help, key_message, kind_help
-from llmrecipe.validate.words import choices, described, expected, kinds, listed, remedy, shown, template
+from llmrecipe.validate.retyping import retyped
+from llmrecipe.validate.unknown import key_help, key_message, kind_help, renamed
+from llmrecipe.validate.words import choices, described, expected, kinds, listed, nearest, remedy, shown, template
 
 Error = Mapping[str, Any]
 
@@ -87,7 +89,9 @@ def _unknown_key(place: Place, source: Source) -> Diagnostic:
     assert place.owner is not None
     message = key_message(place.path, place.owner, kind_of(place.owner))
     hint = key_help(place.path, place.owner, place.siblings)
-    return document_error("unknown-key", message, source.key_at(place.path), hint)
+    name = renamed(place.path, place.owner, place.siblings)
+    mended = fix(source, Rename(place.path, name[0]), safe=name[1]) if name else None
+    return document_error("unknown-key", message, source.key_at(place.path), hint, mended)
 
 
 def _missing(place: Place, source: Source) -> Diagnostic:
@@ -119,16 +123,33 @@ def _missing_kind(place: Place, given: Mapping[str, Any], source: Source) -> Dia
 
 def _unknown_kind(path: Path, kind: object, allowed: Sequence[str], source: Source) -> Diagnostic:
     message = f"`{shown(kind)}` is not a kind of `{dotted(path)}`"
-    return document_error("unknown-kind", message, source.at((*path, "kind")), kind_help(kind, allowed))
+    at = (*path, "kind")
+    text = str(kind).lower().replace("-", "_")
+    elsewhere = KINDS.get(text)  # Much the same elsewhere: not for us to choose.
+    name, sure = (elsewhere, False) if elsewhere in allowed else nearest(text, allowed, 0.6)
+    mended = fix(source, Put(at, name), safe=sure and elsewhere is None) if name else None
+    return document_error("unknown-kind", message, source.at(at), kind_help(kind, allowed), mended)
 
 
 def _unknown_choice(place: Place, value: object, source: Source) -> Diagnostic:
     allowed = choices(place.expected)
     same = [choice for choice in allowed if str(choice) == str(value)]
     if same:
-        return _wrong_type(place, value, source, f"write `{shown(same[0])}` without quotes")
+        return _wrong_type(place, value, source, f"write `{shown(same[0])}` without quotes", Put(place.path, same[0]))
     message = f"`{dotted(place.path)}` cannot be {_quoted(value)}"
-    return document_error("unknown-choice", message, source.at(place.path), _nearest(value, allowed))
+    hint, mended = _nearest(value, allowed), _chosen(place.path, value, allowed, source)
+    return document_error("unknown-choice", message, source.at(place.path), hint, mended)
+
+
+def _chosen(path: Path, value: object, allowed: Sequence[object], source: Source) -> Fix | None:
+    """A choice that is misspelt, or that has another name elsewhere."""
+    names = {str(choice): choice for choice in allowed}
+    text = shown(value).lower().replace("-", "_") if isinstance(value, str) else ""
+    meant = VALUES.get(text)
+    if meant in names:
+        return fix(source, Put(path, names[meant]), safe=text in SAME)
+    name, sure = nearest(text, names, 0.6)
+    return fix(source, Put(path, names[name]), safe=sure) if name else None
 
 
 def _nearest(value: object, allowed: Sequence[object]) -> str:
@@ -182,7 +203,9 @@ def _ill_sized(place: Place, error: Error, source: Source) -> Diagnostic:
     return document_error("out-of-range", message, source.at(place.path), hint)
 
 
-def _wrong_type(place: Place, value: object, source: Source, hint: str | None = None) -> Diagnostic:
+def _wrong_type(
+    place: Place, value: object, source: Source, hint: str | None = None, change: Put | None = None
+) -> Diagnostic:
     must = "a mapping" if kinds(place.expected) or not place.path else expected(place.expected)
     message = f"{_subject(place.path)} must be {must}, not {described(value)}"
     if value is None:
@@ -193,7 +216,15 @@ def _wrong_type(place: Place, value: object, source: Source, hint: str | None = 
     needed = place.owner is not None and key in place.owner.model_fields and place.owner.model_fields[key].is_required()
     if hint is None:
         hint = remedy(value, place.expected, key, needed) if place.path else "write `version: 1`, `name: ...` and so on"
-    return document_error("wrong-type", message, source.at(place.path), hint)
+        change = retyped(place.path, value, place.expected)
+    mended = fix(source, change, safe=_is_as_shown(change.value, source.at(place.path))) if change else None
+    return document_error("wrong-type", message, source.at(place.path), hint, mended)
+
+
+def _is_as_shown(value: object, span: Span) -> bool:
+    """Whether a number that becomes text is written as it would be shown: `1.10` is not."""
+    same_line = span.line == span.end_line
+    return not isinstance(value, str) or (same_line and span.end_column - span.column == len(value))
 
 
 def _neither(group: Sequence[tuple[Place, Error]], source: Source) -> Diagnostic:
@@ -205,7 +236,8 @@ def _neither(group: Sequence[tuple[Place, Error]], source: Source) -> Diagnostic
     if allowed and isinstance(value, str):
         message = f"`{dotted(place.path)}` cannot be `{shown(value)}`"
         hint = _nearest(value, allowed) if len(allowed) > 1 else f"write {expected(alternatives)}"
-        return document_error("unknown-choice", message, source.at(place.path), hint)
+        mended = _chosen(place.path, value, allowed, source)
+        return document_error("unknown-choice", message, source.at(place.path), hint, mended)
     return _wrong_type(place, value, source, f"write {expected(alternatives)}")
 
 

@@ -167,3 +167,9 @@ VALUES: dict[str, str] = {
     **dict.fromkeys(("gemma", "gemma3"), "gemma3_text"),
 }
 """Value elsewhere -> value of ours, where the key takes it."""
+
+SAME = (
+    *("fp32", "float", "f32", "fp16", "half", "f16", "bf16"),
+    *("fa2", "flash_attn", "fa3", "prompt_completion", "sharegpt"),
+)
+"""Of these the ones that are nothing but another name."""

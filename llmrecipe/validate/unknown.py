@@ -7,7 +7,10 @@ from llmrecipe.schema import Section
 from llmrecipe.source import Path
 from llmrecipe.validate.foreign import KEYS, KINDS
 from llmrecipe.validate.language import Alternatives, dotted, owners
-from llmrecipe.validate.words import listed
+from llmrecipe.validate.words import listed, nearest
+
+_LOOSE = ("schedule", "optimizer", "adapter", "train", "validation", "beta1", "target_modules", "best", "averaging")
+"""Keys for which other tools write other values, so that a new name alone does not mend the entry."""
 
 _MANY = 14  # keys that are worth listing
 
@@ -42,6 +45,20 @@ def key_help(path: Path, section: type[Section], siblings: Alternatives) -> str:
     if known:
         return known if " " in known else f"write `{known}`"
     return _far(key, here, names)
+
+
+def renamed(path: Path, section: type[Section], siblings: Alternatives) -> tuple[str, bool] | None:
+    """The name that an unknown key should have in its section, and whether nothing else can be meant."""
+    *above, last = path
+    key, here = str(last), _pattern(tuple(above))
+    if any(sibling.section and key in sibling.section.model_fields for sibling in siblings):
+        return None
+    known = KEYS.get(key) or KEYS.get(key.lower().replace("-", "_"))
+    if known and _home(known) == here:
+        name = known.rpartition(".")[2]
+        return (name, name not in _LOOSE) if name in section.model_fields else None
+    near, sure = nearest(key.lower().replace("-", "_"), section.model_fields)
+    return (near, sure) if near else None
 
 
 def _belongs(key: str, homes: Sequence[str]) -> str:

@@ -1,0 +1,182 @@
+"""LR85: silences that silence nothing, or cannot."""
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from llmrecipe.lint.comments import Silence
+from llmrecipe.lint.rule import RULES, Case, Change, Cut, Drop, Finding, rule
+
+_CODE = re.compile(r"LR[0-9]{3}")
+
+_ELSEWHERE = (*range(150, 200), *range(270, 300), *range(380, 390), 490, 491, 492, 690, *range(790, 794))
+"""Codes that other commands report: preflight, run, compile, lock."""
+
+
+def _is_known(topic: str) -> bool:
+    if _CODE.fullmatch(topic):
+        return topic in RULES or int(topic[2:]) in _ELSEWHERE
+    return any(topic == rule.name for rule in RULES.values())
+
+
+def _is_elsewhere(topic: str) -> bool:
+    return bool(_CODE.fullmatch(topic)) and topic not in RULES and int(topic[2:]) in _ELSEWHERE
+
+
+def _is_fixed(topic: str) -> bool:
+    """Whether a topic is for what always shows: errors of the document, and of silences themselves."""
+    return topic.startswith(("LR0", "LR85")) or any(
+        topic == known.name for code, known in RULES.items() if code.startswith("LR85")
+    )
+
+
+def _finding(silence: Silence, message: str, help: str, *, drop: bool = False) -> Finding:
+    fix: Change | tuple[()] = ()
+    if drop and silence.at is not None:
+        fix = Drop(silence.at)
+    elif drop and silence.comment is not None:
+        fix = Cut(silence.comment)
+    return Finding(silence.at or silence.span, message, help, fix=fix)
+
+
+@rule("LR850", "warning")
+def unused_silence(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that every code that a recipe silences, with `# llmrecipe: ignore[CODE]` on a line or under `lint.ignore`,
+    would be reported there.
+
+    ## Why is this bad?
+    It silences the next mistake of that kind, which nobody has looked at. Most often the line was mended, or the
+    comment stands on another line than the value.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {max_steps: 300}  # llmrecipe: ignore[LR311]
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {max_steps: 300}
+    ```
+    """
+    for silence in case.unused:
+        if _is_known(silence.topic) and not _is_elsewhere(silence.topic) and not _is_fixed(silence.topic):
+            where = "in this recipe" if silence.line is None else "on this line"
+            yield _finding(silence, f"there is no `{silence.topic}` {where} to silence", "remove it", drop=True)
+
+
+@rule("LR851")
+def unknown_silence(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that what a recipe silences is the code or the name of a rule.
+
+    ## Why is this bad?
+    Nothing is silenced, and the next reader believes that something is.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo, beta: 2}
+    lint: {ignore: [LR305, unusual-betta]}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: dpo, beta: 2}
+    lint: {ignore: [unusual-beta]}
+    ```
+    """
+    for silence in case.silences:
+        if silence.topic and not _is_known(silence.topic) and not _is_fixed(silence.topic):
+            names = [*RULES, *(known.name for known in RULES.values())]
+            near = difflib.get_close_matches(silence.topic, names, 1, 0.75)
+            help = f"did you mean `{near[0]}`?" if near else "`llmrecipe explain CODE` says what a code is"
+            yield _finding(silence, f"`{silence.topic}` is neither the code nor the name of a rule", help)
+
+
+@rule("LR852", "warning")
+def unreadable_silence(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that every comment that begins with `# llmrecipe:` goes on with `ignore[CODE]`, or `ignore[CODE, CODE]`.
+
+    ## Why is this bad?
+    It is a comment like any other, and silences nothing.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {max_steps: 300}  # llmrecipe: ignore LR311
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {max_steps: 300, num_train_epochs: 1}  # llmrecipe: ignore[LR311]
+    ```
+    """
+    for silence in case.silences:
+        if not silence.topic:
+            yield _finding(silence, "this comment silences nothing", "write `# llmrecipe: ignore[LR311]`, or remove it")
+
+
+@rule("LR853")
+def silence_of_what_always_shows(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that no error of the document itself (LR0), and nothing that is wrong with a silence (LR85), is silenced.
+
+    ## Why is this bad?
+    A document with such an error is no recipe: there is nothing that could be run in spite of it.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    lint: {ignore: [LR003]}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    for silence in case.silences:
+        if _is_fixed(silence.topic):
+            yield _finding(
+                silence, f"`{silence.topic}` cannot be silenced", "mend what it says, and remove it", drop=True
+            )
