@@ -113,6 +113,32 @@ class ModelFacts:
     dtype: Literal["float32", "bfloat16", "float16"]
     parameters: int
     source: str
+    num_experts: int = 0
+    """Feed-forward blocks of a layer of a mixture of experts; 0 without one."""
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    """Width of one expert."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFacts:
+    """What the tokenizer of a published model does, as far as rules ask. None: not known, or different by revision."""
+
+    chat_template: bool
+    """Whether it brings a chat template."""
+    chatml: bool
+    """Whether `<|im_start|>` and `<|im_end|>` are tokens of their own."""
+    begins: bool
+    """Whether it puts a beginning of text before every text."""
+    end: str
+    """Its end of text."""
+    end_of_turn: str | None
+    """The token with which the template ends a turn."""
+    thinks: bool
+    """Whether the template knows thoughts, and leaves those of earlier turns out."""
+    turns_marked: bool | None
+    """Whether the template marks the assistant's turns, itself or in the variant that TRL trains with."""
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +225,16 @@ def models() -> Mapping[str, ModelFacts]:
 
 
 @cache
+def tokenizers() -> Mapping[str, TokenizerFacts]:
+    """Hub id -> what its tokenizer does."""
+    found = {}
+    for entry in _table("tokenizers"):
+        facts = TokenizerFacts(**{name: value for name, value in entry.items() if name != "repos"})
+        found.update(dict.fromkeys(entry["repos"], facts))
+    return found
+
+
+@cache
 def families() -> Mapping[str, Family]:
     """Family of an Architecture -> how Transformers says it."""
     lists = ("linear", "embeddings", "experts")
@@ -219,12 +255,14 @@ __all__ = [
     "Accelerator",
     "Family",
     "ModelFacts",
+    "TokenizerFacts",
     "TrainerField",
     "VLLMOption",
     "accelerators",
     "families",
     "models",
     "recipe_fields",
+    "tokenizers",
     "trainer_fields",
     "vllm_options",
     "vllm_version",
