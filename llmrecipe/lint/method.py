@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import row_kind
+from llmrecipe.methods import Method
+from llmrecipe.methods.cpo import CPO
 from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.grpo import GRPO
+from llmrecipe.methods.kto import KTO
+from llmrecipe.methods.orpo import ORPO
+from llmrecipe.methods.ppo import PPO
+from llmrecipe.methods.rloo import RLOO
 from llmrecipe.methods.sft import SFT
 from llmrecipe.recipe.model import FromScratch
 
@@ -182,3 +189,59 @@ def unusual_beta(case: Case) -> Iterator[Finding]:
     if isinstance(method, DPO) and method.beta > 1:
         message = f"a `beta` of {method.beta:g} holds the policy to the reference"
         yield Finding("method.beta", message, "use 0.01 to 0.5")
+
+
+def _strength(method: Method) -> tuple[str, float, float, float] | None:
+    """Where a method says how strongly it holds or prefers, what it says, and the band that is known to work."""
+    match method:
+        case CPO(loss_type="simpo"):
+            return "beta", method.beta, 1.0, 20.0
+        case CPO() | ORPO() | KTO():
+            return "beta", method.beta, 0.0, 1.0
+        case GRPO() | RLOO():
+            return "beta", method.beta, 0.0, 0.5
+        case PPO():
+            return "kl_coef", method.kl_coef, 0.0, 0.5
+    return None
+
+
+@rule("LR396", "warning")
+def strength_of_another_method(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks `beta` and `kl_coef` against what is known to work: 1 and more for SimPO, at most 1 for CPO, ORPO and KTO, at
+    most 0.5 for GRPO, RLOO and PPO.
+
+    ## Why is this bad?
+    The same letter means other things. SimPO compares mean log-probabilities, which are small, so that a `beta` of DPO
+    leaves no gradient; and a policy that learns from rewards hardly moves under a KL of the weight of DPO's.
+
+    Sources: https://arxiv.org/abs/2405.14734, https://arxiv.org/abs/2402.01306, https://arxiv.org/abs/2402.03300
+
+    ## Example
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: cpo, loss_type: simpo, beta: 0.1}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: preferred
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
+    method: {kind: cpo, loss_type: simpo, beta: 2.0}
+    ```
+    """
+    method = case.recipe.method
+    found = _strength(method) if method is not None else None
+    if method is None or found is None:
+        return
+    name, value, low, high = found
+    if not low <= value <= high:
+        what = "SimPO" if isinstance(method, CPO) and method.loss_type == "simpo" else f"`{method.kind}`"
+        wanted = f"{low:g} to {high:g}" if low else f"at most {high:g}"
+        yield Finding(f"method.{name}", f"a `{name}` of {value:g} is unusual for {what}", f"use {wanted}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from llmrecipe.lint import local
 from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.methods.distillation import Distillation
 from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.online import VLLM_OPTIONS, OnlineMethod
 from llmrecipe.methods.rloo import RLOO
@@ -216,6 +217,8 @@ def broken_group(case: Case) -> Iterator[Finding]:
         help_ = f"use {' or '.join(map(str, _nearest(fitting, each)))}, or a batch that is a multiple of {each}"
         yield Finding("method.num_generations", message, help_)
     judged = training.per_device_eval_batch_size * processes
+    own = training.extra.get("num_generations_eval")
+    each = own if isinstance(own, int) and own > 0 else each
     if recipe.data is not None and recipe.data.validation is not None and judged % each:
         message = f"{judged} answers of a validation batch are no multiple of {each} for each prompt"
         help_ = f"use a multiple of {each}, divided by the number of processes"
@@ -255,12 +258,12 @@ def vllm_on_a_processor(case: Case) -> Iterator[Finding]:
     ```
     """
     method = case.recipe.method
-    if not isinstance(method, OnlineMethod) or not method.use_vllm:
+    if not isinstance(method, OnlineMethod | Distillation) or not method.use_vllm:
         return
     if case.recipe.hardware.accelerator == "cpu":
         help_ = "name the `hardware.accelerator`, or leave out `use_vllm`: Transformers generates"
         yield Finding("method.use_vllm", "vLLM does not generate on a processor", help_)
-    if method.vllm_mode == "server" and method.vllm_server_base_url is None:
+    if isinstance(method, OnlineMethod) and method.vllm_mode == "server" and method.vllm_server_base_url is None:
         help_ = "start `trl vllm-serve` and write `vllm_server_base_url: http://host:8000`"
         yield Finding("method.vllm_mode", "there is no address of a server", help_)
 
@@ -613,7 +616,7 @@ def perplexity_of_prompts(case: Case) -> Iterator[Finding]:
       validation: {fraction: 0.1}
     method: {kind: grpo, reward_functions: [{kind: numeric_answer}]}
     evaluation:
-      suites: [{kind: reward, sources: [{kind: files, paths: [problems.jsonl], format: prompt}]}]
+      suites: [{kind: reward, sources: [{kind: files, paths: [held.jsonl], format: prompt}]}]
     ```
     """
     if not isinstance(case.recipe.method, OnlineMethod):
