@@ -34,6 +34,7 @@ def folder(tmp_path: Path) -> Path:
         "problems.jsonl": '{"prompt": "", "reference": ""}\n',
         "rewards.py": "def score(prompts, completions, **columns): ...\n",
         "questions.jsonl": '{"prompt": "", "completion": ""}\n',
+        "held.jsonl": '{"prompt": "", "chosen": "", "rejected": "", "reference": ""}\n',
         "corpus.txt": "text\n",
         "corpus.md": "text\n",
         "empty.jsonl": "",

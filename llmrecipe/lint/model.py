@@ -208,7 +208,7 @@ def positions_shorter_than_the_rows(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: HuggingFaceTB/SmolLM2-135M}
+    model: {base: HuggingFaceTB/SmolLM2-135M-Instruct}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {max_length: 16384}
@@ -218,7 +218,7 @@ def positions_shorter_than_the_rows(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: HuggingFaceTB/SmolLM2-135M}
+    model: {base: HuggingFaceTB/SmolLM2-135M-Instruct}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {max_length: 8192}

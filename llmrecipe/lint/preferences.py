@@ -524,7 +524,7 @@ def suite_for_another_end(case: Case) -> Iterator[Finding]:
     data: {train: [{kind: files, paths: [pairs.jsonl], format: preference}]}
     method: {kind: reward}
     evaluation:
-      suites: [{kind: preference_accuracy, sources: [{kind: files, paths: [pairs.jsonl], format: preference}]}]
+      suites: [{kind: preference_accuracy, sources: [{kind: files, paths: [held.jsonl], format: preference}]}]
     ```
     """
     if case.recipe.evaluation is None or _head(case, case.recipe) != "reward":

@@ -257,7 +257,7 @@ def unscalable_gradients(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: meta-llama/Llama-3.2-1B, dtype: float16}
+    model: {base: meta-llama/Llama-3.2-1B-Instruct, dtype: float16}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: float16, learning_rate: 5e-5}
@@ -268,7 +268,7 @@ def unscalable_gradients(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: meta-llama/Llama-3.2-1B, dtype: float32}
+    model: {base: meta-llama/Llama-3.2-1B-Instruct, dtype: float32}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: float16, learning_rate: 5e-5}
@@ -337,7 +337,7 @@ def float16_on_a_processor(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: HuggingFaceTB/SmolLM2-135M}
+    model: {base: HuggingFaceTB/SmolLM2-135M-Instruct}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: float16}
@@ -347,7 +347,7 @@ def float16_on_a_processor(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: HuggingFaceTB/SmolLM2-135M}
+    model: {base: HuggingFaceTB/SmolLM2-135M-Instruct}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: float32}
@@ -372,7 +372,7 @@ def float16_for_a_bfloat16_model(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: google/gemma-3-1b-pt}
+    model: {base: google/gemma-3-1b-it}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: float16}
@@ -383,7 +383,7 @@ def float16_for_a_bfloat16_model(case: Case) -> Iterator[Finding]:
     ```yaml
     version: 1
     name: style
-    model: {base: google/gemma-3-1b-pt}
+    model: {base: google/gemma-3-1b-it}
     data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
     method: {kind: sft}
     training: {precision: bfloat16}
