@@ -47,7 +47,7 @@ def write_unpaired(encoder: Encoder, batches: Iterable[list[Row]], writer: Datas
         StageError: the chat template refuses a conversation.
     """
     for rows in batches:
-        answers = [answer for row in rows for answer in _unpaired(row)]
+        answers = [answer for row in rows for answer in unpaired(row)]
         encoded = zip(encoder.completions(answers), (bool(answer["label"]) for answer in answers), strict=True)
         kept = []
         for (prompt, completion), label in encoded:
@@ -61,7 +61,8 @@ def write_unpaired(encoder: Encoder, batches: Iterable[list[Row]], writer: Datas
     report.sequences = writer.rows
 
 
-def _unpaired(row: Row) -> list[Row]:
+def unpaired(row: Row) -> list[Row]:
+    """The answers of a row that are good or bad: one, or the two of a preference."""
     if "label" in row:
         return [row]
     return [

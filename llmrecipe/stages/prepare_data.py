@@ -7,7 +7,7 @@ the mixture is known, and the chosen ones are written.
 import shutil
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from llmrecipe.stages.rows.report import Account, Report, Split
 from llmrecipe.stages.rows.shards import RowWriter, ShardWriter, groups, layout
 from llmrecipe.stages.rows.sources import read_source
 from llmrecipe.stages.rows.steps import Drop, Step, build, check, digest, texts
+
+Reader = Callable[[DataSource, Path], Iterator[tuple[str, Row]]]
+"""Where each row of a source stands and the row; relative paths start from the folder."""
 
 HELD_OUT = "_held_out"
 CHARACTERS = "_characters"
@@ -54,19 +57,25 @@ class Preparation:
 
     spec: PrepareData
     place: Place
+    read: Reader = read_source
     report: Report = field(default_factory=Report)
     layout: tuple[tuple[str, type], ...] | None = None
     validation_rows: set[bytes] = field(default_factory=set)
     """Digests of the rows of own validation sources."""
 
 
-def run(spec: PrepareData, place: Place) -> dict[str, float]:
+def run(spec: PrepareData, place: Place, read: Reader = read_source) -> dict[str, float]:
     """Fill `rows/train`, `rows/validation` (when rows are held out) and `report/report.json`.
+
+    Args:
+        spec: what to prepare.
+        place: where.
+        read: who reads a source; another reader takes a sample.
 
     Raises:
         StageError: a source cannot be read, a row is not in its format, or no row is left.
     """
-    preparation = Preparation(spec, place)
+    preparation = Preparation(spec, place, read)
     kept = place.work / "kept"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
@@ -129,7 +138,7 @@ def _keep(preparation: Preparation, account: Account, steps: Sequence[Step], pat
 def _kept_rows(preparation: Preparation, account: Account, steps: Sequence[Step]) -> Iterator[Row]:
     """The rows of a source that no step drops."""
     report = preparation.report
-    for where, read in read_source(account.source, preparation.place.root):
+    for where, read in preparation.read(account.source, preparation.place.root):
         account.rows_in += 1
         if account.rows_in % EVENT_ROWS == 0:
             done = sum(each.rows_in for each in report.accounts)

@@ -43,7 +43,7 @@ def run(spec: Tokenize, place: Place) -> dict[str, float]:
         StageError: there is no tokenizer, it cannot encode these rows, or no row is left.
     """
     tokenizer = load_tokenizer(spec, place)
-    encoder = _encoder(spec, tokenizer, place.inputs["rows"])
+    encoder = encoder_for(spec, tokenizer, place.inputs["rows"])
     work = _WORK[spec.objective]
     train = work(spec, place, encoder, "train")
     validation = work(spec, place, encoder, "validation") if _shards(place, "validation").is_dir() else None
@@ -68,8 +68,12 @@ def _shards(place: Place, split: Split) -> Path:
     return place.inputs["rows"] / split
 
 
-def _encoder(spec: Tokenize, tokenizer: Any, rows: Path) -> Encoder:
-    """Check that the tokenizer can encode these rows, before the first one is."""
+def encoder_for(spec: Tokenize, tokenizer: Any, rows: Path) -> Encoder:
+    """How these rows are encoded; checks that the tokenizer can, before the first one is.
+
+    Raises:
+        StageError: it cannot.
+    """
     first = next(read_tables(rows / "train")).slice(0, 1).to_pylist()[0]
     if any(isinstance(value, list) for value in first.values()):
         if tokenizer.chat_template is None:

@@ -1,0 +1,102 @@
+"""A tiny model with random weights, of the architecture of another: two layers, narrow, with the whole vocabulary."""
+
+from pathlib import Path
+from typing import Any
+
+from llmrecipe.plan import HubModel, LocalModel, ModelOrigin, NewModel
+from llmrecipe.preflight.case import Case
+from llmrecipe.preflight.skeleton import configuration
+from llmrecipe.stages import loading
+from llmrecipe.vocabulary import Architecture, Head
+
+HEADS, HEAD_SIZE, WIDTH, EXPERTS = 4, 16, 64, 4
+POSITIONS = 512
+
+SMALL: dict[str, int] = {
+    "hidden_size": WIDTH,
+    "embedding_size": WIDTH,
+    "intermediate_size": 96,
+    "num_attention_heads": HEADS,
+    "head_dim": HEAD_SIZE,
+    "num_experts": EXPERTS,
+    "num_local_experts": EXPERTS,
+    "n_routed_experts": EXPERTS,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+}
+"""Numbers of a configuration and what they become; names of the family lead to the same."""
+
+
+def folder_of(case: Case, wanted: ModelOrigin, head: Head, name: str) -> Path:
+    """Write the tiny model that stands for another, with the tokenizer of the case.
+
+    Raises:
+        StageError: the architecture cannot be made so small.
+    """
+    origin = case.artifacts.origin(case.stage, wanted)
+    folder = case.place(f"tiny-{name}").output / "model"
+    if not folder.is_dir():
+        model = _model(case, origin, head)
+        model.save_pretrained(folder)
+        case.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head) -> Any:
+    attention = attention_of(case)
+    if isinstance(origin, NewModel) and head != "reward":
+        return loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", case.spec.seed)
+    if isinstance(origin, NewModel):
+        model = loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", case.spec.seed)
+        config = model.config
+        config.num_labels = 1
+    else:
+        config = shrunk(configuration(case, origin))
+    config.pad_token_id = case.tokenizer.pad_token_id if case.tokenizer.pad_token_id is not None else 0
+    loading.set_seed(case.spec.seed)
+    name = origin.repo if isinstance(origin, HubModel) else case.recipe
+    with loading.readable(name, origin):
+        return loading.AUTO_CLASSES[head].from_config(
+            config, attn_implementation=attention, dtype="float32", trust_remote_code=case.spec.trust_remote_code
+        )
+
+
+def attention_of(case: Case) -> str:
+    """The attention of the trial: FlashAttention needs a GPU, and compiling flex attention takes minutes."""
+    return case.spec.attention if case.spec.attention in ("eager", "sdpa") else "sdpa"
+
+
+def _smaller(architecture: Architecture) -> Architecture:
+    changes: dict[str, object] = {"num_hidden_layers": min(2, architecture.num_hidden_layers)}
+    for name, value in SMALL.items():
+        if getattr(architecture, name, None) is not None:
+            changes[name] = value
+    heads, groups = architecture.num_attention_heads, architecture.num_key_value_heads
+    changes["num_attention_heads"] = HEADS
+    if groups is not None:
+        changes["num_key_value_heads"] = _groups(heads, groups)
+    return architecture.model_copy(update=changes)
+
+
+def _groups(heads: int, groups: int) -> int:
+    """Key-value heads in the same proportion."""
+    return HEADS if groups >= heads else max(1, HEADS * groups // heads)
+
+
+def shrunk(config: Any) -> Any:
+    """A configuration with two layers, or one of each kind of layer where there are more, and narrow ones."""
+    text = config.get_text_config()
+    heads, groups = text.num_attention_heads, getattr(text, "num_key_value_heads", None)
+    kinds = list(dict.fromkeys(getattr(text, "layer_types", None) or []))
+    layers = min(text.num_hidden_layers, max(2, len(kinds)))
+    for name, value in SMALL.items():
+        if getattr(text, name, None) is not None:
+            setattr(text, name, min(value, getattr(text, name)))
+    if groups is not None:
+        text.num_key_value_heads = _groups(heads, groups)
+    if getattr(text, "layer_types", None):
+        text.layer_types = (kinds * layers)[:layers]
+    text.num_hidden_layers = layers
+    config.torch_dtype = None
+    return config

@@ -1,0 +1,231 @@
+"""A few steps of the real training stage on the processor, with a tiny model and some of the rows."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, load_from_disk
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from llmrecipe.plan import InputModel, Merge, Train
+from llmrecipe.preflight.case import Case
+from llmrecipe.preflight.miniature import attention_of, folder_of
+from llmrecipe.stages import checkpoints, loading, merge, train
+from llmrecipe.stages.place import Place, StageError
+from llmrecipe.strategies import Single
+from llmrecipe.trainers.collator import CausalCollator, collator_for
+from llmrecipe.vocabulary import Full, Unquantized
+from llmrecipe.watching import Tracking
+
+ROWS, TOKENS = 4, 128
+"""Rows of the trial, and the tokens that they are cut to."""
+LORA = "lora_"
+
+STEADY: dict[str, Any] = {
+    "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 2,
+    "logging_steps": 1, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 4, "save_only_model": False,
+    "eval_strategy": "no", "lr_scheduler_type": "constant", "warmup_steps": 0, "bf16": False, "fp16": False,
+    "dataloader_num_workers": 0, "torch_compile": False, "load_best_model_at_end": False,
+}  # fmt: skip
+"""Options of the trial that a recipe may say otherwise."""
+ABSENT = ("num_train_epochs", "eval_steps", "lr_scheduler_kwargs", "metric_for_best_model", "greater_is_better")
+ONLINE = ("grpo", "rloo", "ppo")
+
+
+@dataclass
+class Trial:
+    """What the trial came to. What does not apply is None."""
+
+    tensors: int = 0
+    """Trained tensors that were written."""
+    unmoved: list[str] = field(default_factory=list)
+    """Those that the second step left as they were."""
+    whole: tuple[float, float] | None = None
+    """Loss and gradient norm of a batch of two rows."""
+    accumulated: tuple[float, float] | None = None
+    """The same of two batches of one."""
+    resumed_difference: float | None = None
+    """Norm of the difference of the weights after a resumption, relative to their norm."""
+    load_problem: StageError | None = None
+    leak: float | None = None
+    """Largest difference of the logits of a packed document from those that it has alone."""
+    packing_refused: StageError | None = None
+    untried: list[str] = field(default_factory=list)
+    """What was not tried, and why."""
+
+
+def trial(case: Case) -> Trial:
+    """Take the steps.
+
+    Raises:
+        StageError: the training refuses what the recipe says.
+    """
+    found = Trial()
+    if case.spec.method in ONLINE:
+        found.untried.append(f"no trial step for `{case.spec.method}`: it would have to write answers first")
+        return found
+    try:
+        tiny = folder_of(case, case.spec.model, case.spec.head, "model")
+        inputs = {role: folder_of(case, origin, _head(role), role) for role, origin in case.spec.models.items()}
+    except (StageError, AttributeError, TypeError, ZeroDivisionError, RuntimeError) as error:
+        found.untried.append(f"no trial step: the architecture cannot be made small ({loading.reason(error)})")
+        return found
+    inputs |= {"model": tiny, "tokenizer": tiny, "dataset": _rows(case)}
+    spec = _spec(case)
+    if case.spec.packed and case.spec.head == "causal":
+        _isolate(found, spec, tiny)
+        if found.packing_refused is not None:
+            return found
+    first = case.place("trial", **inputs)
+    train.run(spec, first)
+    _moved(found, first)
+    _resume(found, spec, first, case.place("trial-resumed", **inputs))
+    if case.tokenize_spec.objective == "causal":
+        found.whole = _logged(first)
+        parts = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": 1}
+        again = case.place("trial-accumulated", **inputs)
+        train.run(spec.model_copy(update={"arguments": spec.arguments | parts}), again)
+        found.accumulated = _logged(again)
+    _load(found, case, spec, first)
+    return found
+
+
+def _head(role: str) -> Any:
+    return "reward" if role == "reward_model" else "causal"
+
+
+def _spec(case: Case) -> Train:
+    """The training as the recipe says it, but for what makes it long, spread, quantized or random."""
+    arguments = {name: value for name, value in case.spec.arguments.items() if name not in ABSENT} | STEADY
+    adapter = case.spec.adapter
+    if not isinstance(adapter, Full):
+        begin = adapter.init_lora_weights
+        plain = "default" if begin.startswith(("pissa", "olora")) else begin  # Ranks may be wider than the tiny model.
+        layers = {"layers_to_transform": None, "init_lora_weights": plain, "lora_dropout": 0.0}
+        adapter = adapter.model_copy(update=layers)
+    changes = {
+        "arguments": arguments, "model": InputModel(kind="input"), "dtype": "float32", "attention": attention_of(case),
+        "adapter": adapter, "quantization": Unquantized(kind="none"), "distributed": Single(kind="single"),
+        "models": {role: InputModel(kind="input", name=role) for role in case.spec.models}, "order": None,
+        "averaging": None, "best": None, "early_stopping": None, "ewc": None, "world_size": 1, "tracking": Tracking(),
+        "accelerator": "cpu",
+    }  # fmt: skip
+    return case.spec.model_copy(update=changes)
+
+
+def _rows(case: Case) -> Path:
+    """Some rows of the dataset, short enough, as a dataset of its own."""
+    rows = load_from_disk(str(case.tokenized / "dataset/train"))
+    count = min(len(rows), 50)
+    chosen = [_short(rows[number]) for number in range(count)]
+    useful = [row for row in chosen if row is not None] or [rows[0]]
+    folder = case.place("trial-rows").output / "dataset"
+    Dataset.from_list([useful[number % len(useful)] for number in range(ROWS)]).save_to_disk(str(folder / "train"))
+    return folder
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any] | None:
+    """A row of at most 128 tokens; None when nothing of it is left to learn from."""
+    if "prompt_ids" in row:
+        cut = {name: value[:TOKENS] for name, value in row.items() if name.endswith("_ids")}
+        cut["prompt_ids"] = row["prompt_ids"][-TOKENS:]
+        alike = "chosen_ids" in cut and cut["chosen_ids"] == cut["rejected_ids"]
+        return None if alike else row | cut
+    cut = {name: row[name][:TOKENS] for name in ("input_ids", "labels", "word_ids") if name in row}
+    if "seq_lengths" in row:
+        ends = np.minimum(np.cumsum(row["seq_lengths"]), TOKENS)
+        cut["seq_lengths"] = [int(length) for length in np.diff(ends, prepend=0) if length]
+    learned = [label for label in cut["labels"][1:] if label != -100]
+    return {**row, **cut} if learned else None
+
+
+def _moved(found: Trial, place: Place) -> None:
+    """Compare what was written after the first step with what was written at the end."""
+    folder = Path(place.work) / "checkpoints"
+    before, after = (_weights(checkpoints.at_step(folder, 1)), _weights(place.output / "model"))
+    names = sorted(before.keys() & after.keys())
+    found.tensors = len(names)
+    found.unmoved = [name for name in names if torch.equal(before[name], after[name])]
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: weight for file in sorted(folder.glob("*.safetensors")) for name, weight in load_file(file).items()}
+
+
+def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
+    """Go on from the first checkpoint, and compare the ends."""
+    source = checkpoints.at_step(first.work / "checkpoints", 1)
+    target = checkpoints.at_step(place.work / "checkpoints", 1)
+    if not source.is_dir():
+        found.untried.append("no resumption: the trial wrote no checkpoint")
+        return
+    shutil.copytree(source, target)
+    train.run(spec, place)
+    whole, resumed = _weights(first.output / "model"), _weights(place.output / "model")
+    apart = sum((whole[name].double() - resumed[name].double()).pow(2).sum() for name in whole)
+    size = sum(weight.double().pow(2).sum() for weight in whole.values())
+    found.resumed_difference = float((torch.as_tensor(apart) / torch.as_tensor(size)).sqrt())
+
+
+def _logged(place: Place) -> tuple[float, float]:
+    """Loss and gradient norm of the first step."""
+    lines = (place.output / "metrics" / "log.jsonl").read_text("utf-8").splitlines()
+    entry = next(entry for entry in map(json.loads, lines) if "grad_norm" in entry)
+    return entry["loss"], entry["grad_norm"]
+
+
+def _load(found: Trial, case: Case, spec: Train, first: Place) -> None:
+    """Load the result as the stages after the training do."""
+    folder = first.output / "model"
+    try:
+        if not isinstance(spec.adapter, Full):
+            place = case.place("trial-merged", adapter=folder, model=first.inputs["model"])
+            wanted = Merge(kind="merge", model=spec.model, head=spec.head, trust_remote_code=spec.trust_remote_code)
+            if any(stage.name == f"{case.recipe}/merge" for stage in case.job.plan.stages):
+                merge.run(wanted, place)
+                folder = place.output / "model"
+        else:
+            place = replace(first, inputs={"model": folder})
+            wanted_model = loading.Wanted("float32", trust_remote_code=spec.trust_remote_code, head=spec.head)
+            loading.pretrained(InputModel(kind="input"), place, wanted_model)
+        template = AutoTokenizer.from_pretrained(str(folder)).chat_template
+        if template != case.tokenizer.chat_template:
+            raise StageError("the written tokenizer has another chat template than it was trained with")
+    except StageError as error:
+        found.load_problem = error
+
+
+def _isolate(found: Trial, spec: Train, tiny: Path) -> None:
+    """Two documents, packed and alone."""
+    place = Place(inputs={"model": tiny}, output=tiny, work=tiny, root=tiny, allow_code=spec.trust_remote_code)
+    wanted = loading.Wanted("float32", spec.attention, spec.trust_remote_code)
+    model = loading.pretrained(InputModel(kind="input"), place, wanted).eval()
+    try:
+        collate = collator_for(model, spec.attention, packed=True)
+    except StageError as error:
+        found.packing_refused = error
+        return
+    found.leak = leak(model, collate)
+
+
+def leak(model: Any, collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> float:
+    """Largest difference of the logits of a document that stands second in a row from those that it has alone."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    first, second = (np.arange(start, start + 9) * 7 % vocabulary for start in (3, 17))
+    row = np.concatenate([first, second])
+    with torch.no_grad():
+        packed = _logits(model, collate([{"input_ids": row, "labels": row, "seq_lengths": [9, 9]}]))
+        alone = _logits(model, CausalCollator(0)([{"input_ids": second, "labels": second}]))
+    return float((packed[0, 9:] - alone[0]).abs().max())
+
+
+def _logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    inputs = {name: value for name, value in batch.items() if name not in ("labels", "num_tokens")}
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits
