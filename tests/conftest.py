@@ -1,7 +1,7 @@
 """What several tests begin with: a folder with files in it, understood."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,14 @@ from llmrecipe.validate import validate
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what tests start would inherit that.
 for number in (signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests find out stays out of the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMRECIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import llmrecipe
+from llmrecipe.cli.fixing import fixed
 from llmrecipe.document import Document
 from llmrecipe.lint import RULES, lint
 from llmrecipe.lint.evaluation import METRICS
@@ -36,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
         "questions.jsonl": '{"prompt": "", "completion": ""}\n',
         "held.jsonl": '{"prompt": "", "chosen": "", "rejected": "", "reference": ""}\n',
         "corpus.txt": "text\n",
+        "book.txt": "text\n" * 2000,
         "corpus.md": "text\n",
         "empty.jsonl": "",
         "plain.jinja": "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
@@ -67,6 +69,23 @@ def test_the_example_of_a_rule_breaks_it_alone_and_the_mended_one_breaks_none(co
     locked = code != "LR701"
     assert codes(folder, broken, locked=locked) == {code}
     assert codes(folder, mended, locked=locked) == set()
+
+
+FIXABLE = ["LR801", "LR802", "LR804", "LR808", "LR809", "LR850", "LR861", "LR862"]
+"""Rules whose own example has a safe fix; that of others may have one too."""
+
+
+@pytest.mark.parametrize("code", sorted(RULES))
+def test_a_safe_fix_of_a_rule_mends_its_example(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    broken = BLOCK.findall(RULES[code].page)[0]
+    found = lint(documents(folder, broken, locked=code != "LR701"))
+    safe = [one for one in found if one.fix is not None and one.fix.safe]
+    assert safe or code not in FIXABLE
+    if len(safe) == len(found):
+        state = fixed(["recipe.yaml"])
+        assert [one.code for verdict in state.verdicts.values() for one in verdict.findings] == []
+        assert {one.code for one in state.done} >= {code}
 
 
 @pytest.mark.parametrize("code", sorted(RULES))

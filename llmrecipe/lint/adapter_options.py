@@ -1,11 +1,11 @@
 """LR2: options of adapters that a model does not have, or that do not go together."""
 
-import difflib
 import re
 from collections.abc import Iterator
 
 from llmrecipe.facts import families
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Finding, Put, Rename, rule
+from llmrecipe.mending import nearest
 from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.methods.reference import ReferenceMethod
@@ -73,9 +73,12 @@ def unknown_layer(case: Case) -> Iterator[Finding]:
         word = LAST_WORD.search(name)
         if word is None or word[0] in known:
             continue
-        near = difflib.get_close_matches(word[0], known, 1)
-        help_ = f"did you mean `{near[0]}`?" if near else f"its layers are {', '.join(family.linear)}"
-        yield Finding(at, f"models of the family `{figures.family}` have no `{word[0]}`", help_, on_key=on_key)
+        near, sure = nearest(word[0], known, 0.6)
+        help_ = f"did you mean `{near}`?" if near else f"its layers are {', '.join(family.linear)}"
+        message = f"models of the family `{figures.family}` have no `{word[0]}`"
+        meant = name[: word.start()] + (near or "") + name[word.end() :]
+        change = Rename(at, meant) if on_key else Put(at, meant)
+        yield Finding(at, message, help_, on_key=on_key, fix=change if near else (), safe=sure)
 
 
 @rule("LR236")

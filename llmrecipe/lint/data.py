@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from llmrecipe.lint import local
-from llmrecipe.lint.rule import Case, Finding, location, rule
+from llmrecipe.lint.rule import Case, Finding, Put, Rename, location, rule
 from llmrecipe.lint.sources import all_sources, extension, patterns, training_sources, validation_sources
+from llmrecipe.mending import nearest
 from llmrecipe.paths import is_url
 from llmrecipe.recipe.data import Files
 from llmrecipe.vocabulary import ROW_KIND, Filter, Format
@@ -213,7 +214,11 @@ def unknown_column_role(case: Case) -> Iterator[Finding]:
             names = ", ".join(f"`{each}`" for each in known)
             help_ = f"write `{name}: {column}`" if name in known else f"the format has {names}"
             where = (*location(at), "columns", column)
-            yield Finding(where, f"`{column}` is not a column of the format `{source.format}`", help_, on_key=True)
+            near, sure = nearest(column, known)
+            swapped = (Put(where, column), Rename(where, name))
+            fix = swapped if name in known else (Rename(where, near),) if near else ()
+            message = f"`{column}` is not a column of the format `{source.format}`"
+            yield Finding(where, message, help_, on_key=True, fix=fix, safe=sure or name in known)
 
 
 @rule("LR106")

@@ -1,11 +1,11 @@
 """LR4: hardware and how a run spreads over it."""
 
-import difflib
 from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators
-from llmrecipe.lint.rule import Case, Finding, rule
-from llmrecipe.strategies import FSDP, Single
+from llmrecipe.lint.rule import Case, Finding, Put, rule
+from llmrecipe.mending import nearest
+from llmrecipe.strategies import FSDP, Single, together
 
 
 @rule("LR401")
@@ -39,9 +39,10 @@ def unknown_accelerator(case: Case) -> Iterator[Finding]:
     """
     name, known = case.recipe.hardware.accelerator, list(accelerators())
     if name not in known:
-        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-        help_ = f"did you mean `{close[0]}`?" if close else f"use one of {', '.join(known)}"
-        yield Finding("hardware.accelerator", f"`{name}` is not an accelerator that llmrecipe knows", help_)
+        near, sure = nearest(name.lower(), known, 0.5)
+        help_ = f"did you mean `{near}`?" if near else f"use one of {', '.join(known)}"
+        at, message = "hardware.accelerator", f"`{name}` is not an accelerator that llmrecipe knows"
+        yield Finding(at, message, help_, fix=Put(at, near) if near else (), safe=sure)
 
 
 @rule("LR402", "warning")
@@ -191,6 +192,7 @@ def uneven_global_batch(case: Case) -> Iterator[Finding]:
     total = training.global_batch_size
     spread = not isinstance(case.recipe.distributed, Single)
     processes = hardware.num_accelerators * hardware.num_nodes if spread else 1
+    processes = max(1, processes // together(case.recipe.distributed))
     at_once = training.per_device_train_batch_size * processes
     if case.recipe.method is None or total is None or total % at_once == 0:
         return

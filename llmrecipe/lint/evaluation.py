@@ -1,11 +1,11 @@
 """LR5: suites and gates."""
 
-import difflib
 from collections.abc import Iterator
 
 from llmrecipe.lint import online
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Finding, Put, rule
 from llmrecipe.lint.sources import evaluation_sources, row_kind
+from llmrecipe.mending import nearest
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.evaluation import Generation, MaskedAccuracy, Perplexity, Rewards, Suite
 from llmrecipe.vocabulary import ROW_KIND, Gate
@@ -226,9 +226,10 @@ def unknown_gate_metric(case: Case) -> Iterator[Finding]:
     known = [f"{suite.name}/{metric}" for suite in _suites(case.recipe) for metric in _metrics(case.recipe, suite)]
     for at, gate in _gates(case.recipe):
         if gate.metric not in known:
-            close = difflib.get_close_matches(gate.metric, known, n=1, cutoff=0.75)
-            help_ = f"did you mean `{close[0]}`?" if close else f"the suites measure {', '.join(known)}"
-            yield Finding(f"{at}.metric", f"no suite measures `{gate.metric}`", help_)
+            near, sure = nearest(gate.metric, known)
+            help_ = f"did you mean `{near}`?" if near else f"the suites measure {', '.join(known)}"
+            at, fix = f"{at}.metric", Put(f"{at}.metric", near) if near else ()
+            yield Finding(at, f"no suite measures `{gate.metric}`", help_, fix=fix, safe=sure)
 
 
 @rule("LR506")

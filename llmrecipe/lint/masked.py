@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from llmrecipe.facts import families, models
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.methods.mlm import MLM
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.evaluation import MaskedAccuracy
@@ -205,7 +205,8 @@ def template_of_an_encoder(case: Case) -> Iterator[Finding]:
     tokenizer = case.recipe.tokenizer
     written = "chat_template" in tokenizer.model_fields_set and tokenizer.chat_template is not None
     if isinstance(case.recipe.method, MLM) and written:
-        yield Finding("tokenizer.chat_template", "`mlm` learns from plain text", "leave it out", on_key=True)
+        at = "tokenizer.chat_template"
+        yield Finding(at, "`mlm` learns from plain text", "leave it out", on_key=True, fix=Drop(at))
 
 
 @rule("LR130")

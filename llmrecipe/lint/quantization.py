@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llmrecipe.facts import families
 from llmrecipe.lint.adapter_options import takes_from_weights
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, Unquantized, is_path
 
 QUANTIZED_NAME = re.compile(
@@ -115,7 +115,8 @@ def quantization_without_training(case: Case) -> Iterator[Finding]:
     """
     recipe = case.recipe
     if recipe.method is None and not isinstance(recipe.model.quantization, Unquantized):
-        yield Finding("model.quantization", "nothing is trained on the quantized base", "leave it out", on_key=True)
+        at = "model.quantization"
+        yield Finding(at, "nothing is trained on the quantized base", "leave it out", on_key=True, fix=Drop(at))
 
 
 @rule("LR247")

@@ -11,12 +11,12 @@ from llmrecipe.diagnostics import Severity
 from llmrecipe.document import Document
 from llmrecipe.lint.comments import Silence
 from llmrecipe.lint.figures import Figures, figures
-from llmrecipe.mending import Change, Cut, Drop, Put, Rename, location
+from llmrecipe.mending import Change, Drop, Put, Rename, Swap, location
 from llmrecipe.recipe import Recipe
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
 
-__all__ = ["RULES", "Case", "Change", "Check", "Cut", "Drop", "Finding", "Put", "Rename", "Rule", "location", "rule"]
+__all__ = ["RULES", "Case", "Change", "Check", "Drop", "Finding", "Put", "Rename", "Rule", "Swap", "location", "rule"]
 
 
 @dataclass(frozen=True)

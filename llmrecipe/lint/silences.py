@@ -1,11 +1,11 @@
 """LR85: silences that silence nothing, or cannot."""
 
-import difflib
 import re
 from collections.abc import Iterator
 
 from llmrecipe.lint.comments import Silence
-from llmrecipe.lint.rule import RULES, Case, Change, Cut, Drop, Finding, rule
+from llmrecipe.lint.rule import RULES, Case, Change, Drop, Finding, Put, Swap, rule
+from llmrecipe.mending import nearest
 
 _CODE = re.compile(r"LR[0-9]{3}")
 
@@ -30,13 +30,17 @@ def _is_fixed(topic: str) -> bool:
     )
 
 
-def _finding(silence: Silence, message: str, help: str, *, drop: bool = False) -> Finding:
+def _finding(
+    silence: Silence, message: str, help: str, *, drop: bool = False, meant: str | None = None, safe: bool = True
+) -> Finding:
     fix: Change | tuple[()] = ()
     if drop and silence.at is not None:
         fix = Drop(silence.at)
     elif drop and silence.comment is not None:
-        fix = Cut(silence.comment)
-    return Finding(silence.at or silence.span, message, help, fix=fix)
+        fix = Swap(silence.comment, "")
+    elif meant is not None:
+        fix = Put(silence.at, meant) if silence.at else Swap(silence.span, meant)
+    return Finding(silence.at or silence.span, message, help, fix=fix, safe=safe)
 
 
 @rule("LR850", "warning")
@@ -108,9 +112,10 @@ def unknown_silence(case: Case) -> Iterator[Finding]:
     for silence in case.silences:
         if silence.topic and not _is_known(silence.topic) and not _is_fixed(silence.topic):
             names = [*RULES, *(known.name for known in RULES.values())]
-            near = difflib.get_close_matches(silence.topic, names, 1, 0.75)
-            help = f"did you mean `{near[0]}`?" if near else "`llmrecipe explain CODE` says what a code is"
-            yield _finding(silence, f"`{silence.topic}` is neither the code nor the name of a rule", help)
+            near, sure = nearest(silence.topic, names)
+            help = f"did you mean `{near}`?" if near else "`llmrecipe explain CODE` says what a code is"
+            message = f"`{silence.topic}` is neither the code nor the name of a rule"
+            yield _finding(silence, message, help, meant=near, safe=sure)
 
 
 @rule("LR852", "warning")

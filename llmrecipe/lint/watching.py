@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.watching import MLflow, WandB
 
 PREFERENCES = ("dpo", "reward", "orpo", "cpo")
@@ -53,7 +53,9 @@ def tracker_named_twice(case: Case) -> Iterator[Finding]:
     seen: set[str] = set()
     for i, tracker in enumerate(case.recipe.tracking.trackers):
         if tracker.kind in seen:
-            yield Finding(f"tracking.trackers.{i}", f"`{tracker.kind}` is named twice", "leave one of them out")
+            at, same = f"tracking.trackers.{i}", tracker in case.recipe.tracking.trackers[:i]
+            message = f"`{tracker.kind}` is named twice"
+            yield Finding(at, message, "leave one of them out", fix=Drop(at), safe=same)
         seen.add(tracker.kind)
 
 
@@ -197,7 +199,8 @@ def watching_without_a_training(case: Case) -> Iterator[Finding]:
         return
     for at, section in {"tracking": case.recipe, "training.watchdog": case.recipe.training}.items():
         if at.rpartition(".")[2] in section.model_fields_set:
-            yield Finding(at, "nothing is trained", "leave it out, or add `data` and `method`", on_key=True)
+            help_ = "leave it out, or add `data` and `method`"
+            yield Finding(at, "nothing is trained", help_, on_key=True, fix=Drop(at), safe=False)
 
 
 @rule("LR861", "warning")
@@ -236,7 +239,8 @@ def watchdog_of_another_method(case: Case) -> Iterator[Finding]:
         if method.kind not in ONLY_FOR[name]:
             message = f"`{method.kind}` has nothing that `{name}` looks at"
             help_ = f"leave it out: it is for {', '.join(ONLY_FOR[name])}"
-            yield Finding(f"training.watchdog.{name}", message, help_, on_key=True)
+            at = f"training.watchdog.{name}"
+            yield Finding(at, message, help_, on_key=True, fix=Drop(at))
 
 
 @rule("LR862", "warning")
@@ -274,7 +278,8 @@ def bounds_of_a_rule_that_is_off(case: Case) -> Iterator[Finding]:
         for bound in sorted(section.model_fields_set - {"action"}):
             if section.action == "off":
                 help_ = "leave it out, or set `action: warn`"
-                yield Finding(f"training.watchdog.{name}.{bound}", f"`{name}` is off", help_, on_key=True)
+                at = f"training.watchdog.{name}.{bound}"
+                yield Finding(at, f"`{name}` is off", help_, on_key=True, fix=Drop(at))
 
 
 @rule("LR863", "warning")
@@ -355,4 +360,5 @@ def secret_that_nobody_asks_for(case: Case) -> Iterator[Finding]:
         else:
             continue
         message = "nothing is sent, so that nobody asks for it"
-        yield Finding(f"tracking.trackers.{i}.{at}", message, help_, on_key=True)
+        at = f"tracking.trackers.{i}.{at}"
+        yield Finding(at, message, help_, on_key=True, fix=Drop(at), safe=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.lint.sources import (
     all_sources,
     evaluation_sources,
@@ -49,7 +49,11 @@ def weight_without_a_mixture(case: Case) -> Iterator[Finding]:
     for at, source in alone + validation_sources(case.recipe) + evaluation_sources(case.recipe):
         if source.weight is not None:
             yield Finding(
-                f"{at}.weight", "there is no mixture that this could be a share of", "leave it out", on_key=True
+                f"{at}.weight",
+                "there is no mixture that this could be a share of",
+                "leave it out",
+                on_key=True,
+                fix=Drop(f"{at}.weight"),
             )
 
 
@@ -84,7 +88,8 @@ def sample_by_without_text_files(case: Case) -> Iterator[Finding]:
         if not isinstance(source, Files) or "sample_by" not in source.model_fields_set:
             continue
         if not any(extension(path) in (".txt", "") or extension(path).endswith("*") for path in source.paths):
-            yield Finding(f"{at}.sample_by", "no file of this source is a txt file", "leave it out", on_key=True)
+            at = f"{at}.sample_by"
+            yield Finding(at, "no file of this source is a txt file", "leave it out", on_key=True, fix=Drop(at))
 
 
 @rule("LR803", "warning")
@@ -163,7 +168,8 @@ def unmerged_without_an_adapter(case: Case) -> Iterator[Finding]:
     """
     recipe = case.recipe
     if not recipe.export.merge and (isinstance(recipe.model.adapter, Full) or recipe.method is None):
-        yield Finding("export.merge", "there is no adapter", "leave it out, or add `model.adapter`", on_key=True)
+        help_ = "leave it out, or add `model.adapter`"
+        yield Finding("export.merge", "there is no adapter", help_, on_key=True, fix=Drop("export.merge"))
 
 
 @rule("LR805", "warning")
@@ -196,7 +202,8 @@ def completion_loss_without_completions(case: Case) -> Iterator[Finding]:
     method, rows = case.recipe.method, row_kind(case.recipe)
     if isinstance(method, SFT) and "completion_only_loss" in method.model_fields_set and rows in ("messages", "text"):
         help_ = "for messages write `assistant_only_loss`" if rows == "messages" else "leave it out"
-        yield Finding("method.completion_only_loss", f"rows of `{rows}` have no completion", help_, on_key=True)
+        at = "method.completion_only_loss"
+        yield Finding(at, f"rows of `{rows}` have no completion", help_, on_key=True, fix=Drop(at), safe=rows == "text")
 
 
 @rule("LR806", "warning")
@@ -278,7 +285,10 @@ def stopping_strategy_without_weights(case: Case) -> Iterator[Finding]:
         return
     if all(source.weight is None for source in data.train):
         message = "no source has a weight, so each is taken whole"
-        yield Finding("data.stopping_strategy", message, "leave it out, or give every source a `weight`", on_key=True)
+        help_ = "leave it out, or give every source a `weight`"
+        yield Finding(
+            "data.stopping_strategy", message, help_, on_key=True, fix=Drop("data.stopping_strategy"), safe=False
+        )
 
 
 @rule("LR808", "warning")
@@ -310,7 +320,8 @@ def revision_without_a_hub_model(case: Case) -> Iterator[Finding]:
     """
     model = case.recipe.model
     if model.revision is not None and (not isinstance(model.base, str) or is_path(model.base)):
-        yield Finding("model.revision", "only a model of the Hub has revisions", "leave it out", on_key=True)
+        at = "model.revision"
+        yield Finding(at, "only a model of the Hub has revisions", "leave it out", on_key=True, fix=Drop(at))
 
 
 @rule("LR809", "warning")
@@ -347,4 +358,5 @@ def alphabet_of_a_byte_tokenizer(case: Case) -> Iterator[Finding]:
     tokenizer = case.recipe.tokenizer
     trained_on_bytes = isinstance(tokenizer, TrainTokenizer) and tokenizer.algorithm == "bpe"
     if trained_on_bytes and "limit_alphabet" in tokenizer.model_fields_set:
-        yield Finding("tokenizer.limit_alphabet", "`bpe` has no alphabet to limit", "leave it out", on_key=True)
+        at = "tokenizer.limit_alphabet"
+        yield Finding(at, "`bpe` has no alphabet to limit", "leave it out", on_key=True, fix=Drop(at))

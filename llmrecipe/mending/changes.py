@@ -33,13 +33,14 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What stands in a span of the text is left out: a comment."""
+class Swap:
+    """Another text in a span of the file: of a comment, which has no path."""
 
     span: Span
+    text: str
 
 
-Change = Put | Rename | Drop | Cut
+Change = Put | Rename | Drop | Swap
 
 
 class _NoPlaceError(Exception):
@@ -63,8 +64,8 @@ def fix(source: Source, *changes: Change, safe: bool = True) -> Fix | None:
 
 
 def _title(change: Change) -> str:
-    if isinstance(change, Cut):
-        return "the comment is left out"
+    if isinstance(change, Swap):
+        return f"`{change.text}`" if change.text else "the comment is left out"
     at = ".".join(str(part) for part in location(change.at))
     match change:
         case Put():
@@ -76,8 +77,8 @@ def _title(change: Change) -> str:
 
 
 def _edit(change: Change, source: Source) -> Edit:
-    if isinstance(change, Cut):
-        return Write(change.span, "")
+    if isinstance(change, Swap):
+        return Write(change.span, change.text)
     at = location(change.at)
     match change:
         case Put():

@@ -8,13 +8,13 @@ from typing import Any
 from llmrecipe import facts
 from llmrecipe.diagnostics import Diagnostic, Fix
 from llmrecipe.document_errors import document_error
-from llmrecipe.mending import Drop, Put, Rename, fix
+from llmrecipe.mending import Drop, Put, Rename, fix, nearest
 from llmrecipe.methods import METHODS
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.recipe.training import Checkpoints, Training
 from llmrecipe.source import Path, Source
 from llmrecipe.validate.language import dotted, kind_of
-from llmrecipe.validate.words import described, listed, nearest
+from llmrecipe.validate.words import described, listed
 
 _OWNED: dict[str, str] = {
     **dict.fromkeys(("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"), "training.schedule"),

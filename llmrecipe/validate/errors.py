@@ -8,13 +8,13 @@ from typing import Any
 
 from llmrecipe.diagnostics import Diagnostic, Fix
 from llmrecipe.document_errors import document_error
-from llmrecipe.mending import Put, Rename, fix
+from llmrecipe.mending import Put, Rename, fix, nearest
 from llmrecipe.source import Path, Source, Span
 from llmrecipe.validate.foreign import KINDS, SAME, VALUES
 from llmrecipe.validate.language import Place, dotted, kind_of, locate
 from llmrecipe.validate.retyping import retyped
 from llmrecipe.validate.unknown import key_help, key_message, kind_help, renamed
-from llmrecipe.validate.words import choices, described, expected, kinds, listed, nearest, remedy, shown, template
+from llmrecipe.validate.words import choices, described, expected, kinds, listed, remedy, shown, template
 
 Error = Mapping[str, Any]
 

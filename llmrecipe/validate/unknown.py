@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Sequence
 
+from llmrecipe.mending import nearest
 from llmrecipe.schema import Section
 from llmrecipe.source import Path
 from llmrecipe.validate.foreign import KEYS, KINDS
 from llmrecipe.validate.language import Alternatives, dotted, owners
-from llmrecipe.validate.words import listed, nearest
+from llmrecipe.validate.words import listed
 
 _LOOSE = ("schedule", "optimizer", "adapter", "train", "validation", "beta1", "target_modules", "best", "averaging")
 """Keys for which other tools write other values, so that a new name alone does not mend the entry."""

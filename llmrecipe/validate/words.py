@@ -1,6 +1,5 @@
 """Values and types in the words of messages, and what to write instead of a value of another type."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, get_origin
 
@@ -8,20 +7,7 @@ from llmrecipe.source.scalars import scalar
 from llmrecipe.validate.foreign import KINDS
 from llmrecipe.validate.language import Alternative, Alternatives, required
 
-_SURE, _APART = 0.8, 0.05
-"""How alike two words are, at least, when one is the other misspelt; and how much less alike any other is."""
-
 _NAMES: dict[Any, str] = {str: "a string", int: "a whole number", float: "a number", bool: "`true` or `false`"}
-
-
-def nearest(word: str, names: Iterable[str], cutoff: float = 0.75) -> tuple[str | None, bool]:
-    """The name that a word was probably meant to be, and whether no other comes near it."""
-    known = list(names)
-    near = difflib.get_close_matches(word, known, 2, cutoff)
-    if not near:
-        return None, False
-    ratios = [difflib.SequenceMatcher(None, name, word).ratio() for name in near]
-    return near[0], ratios[0] >= _SURE and (len(near) == 1 or ratios[0] - ratios[1] >= _APART)
 
 
 def shown(value: object) -> str:
