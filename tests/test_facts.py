@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,11 @@ def test_a_trainer_field_with_names_accepts_these_names_only() -> None:
         ("cpu_offload_gb", 4, True),
         ("performance_mode", "throughput", True),
         ("performance_mode", "fast", False),
+        ("quantization", "fp8_per_tensor", True),
+        ("quantization", "bitsandbytes", False),
+        ("kv_cache_dtype", "fp8", True),
+        ("kv_cache_dtype", "int8", False),
+        ("load_format", "gguf", False),
         ("max_lora_rank", 64, True),
         ("max_lora_rank", 65, False),
         ("speculative_config", {"method": "ngram"}, True),
@@ -105,6 +111,20 @@ def test_options_of_vllm_have_flags_of_their_own_and_accept_their_defaults() -> 
     assert all(option.flag == "--" + name.replace("_", "-") for name, option in options.items())
     assert [n for n, o in options.items() if o.default is not None and not o.accepts(o.default)] == []
     assert all(option.negative is None or option.kind == "bool" for option in options.values())
+
+
+def test_metrics_of_vllm_are_named_as_prometheus_names_them() -> None:
+    metrics = facts.vllm_metrics()
+    assert {"vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:time_to_first_token_seconds"} <= set(metrics)
+    assert all(re.fullmatch(r"vllm:[a-z][a-z0-9_]*", name) for name in metrics)
+    assert all(name.endswith("_total") for name, metric in metrics.items() if metric.type == "counter")
+    options = {metric.when for metric in metrics.values() if metric.when and "(" not in metric.when}
+    assert options <= set(facts.vllm_options())
+
+
+def test_parsers_of_vllm_are_known_by_name() -> None:
+    assert "hermes" in facts.vllm_parsers("tool")
+    assert "qwen3" in facts.vllm_parsers("reasoning")
 
 
 @pytest.mark.parametrize("name", sorted(facts.families()))

@@ -78,6 +78,15 @@ class VLLMOption:
 
 
 @dataclass(frozen=True, slots=True)
+class VLLMMetric:
+    """A family of metrics of a vLLM server."""
+
+    type: Literal["counter", "gauge", "histogram"]
+    when: str | None
+    """The option without which it is not there, or stays at 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Accelerator:
     """A preset of `hardware.accelerator`."""
 
@@ -206,6 +215,20 @@ def vllm_version() -> str:
 
 
 @cache
+def vllm_parsers(of: Literal["tool", "reasoning"]) -> tuple[str, ...]:
+    """Names that `--tool-call-parser` or `--reasoning-parser` knows without a plugin."""
+    return tuple(_table("vllm")[f"{of}_parsers"])
+
+
+@cache
+def vllm_metrics() -> Mapping[str, VLLMMetric]:
+    """Family of metrics as a server writes it at `/metrics`, `vllm:num_requests_running` -> what it is."""
+    return {
+        name: VLLMMetric(entry["type"], entry.get("when")) for name, entry in _table("vllm_metrics")["metrics"].items()
+    }
+
+
+@cache
 def accelerators() -> Mapping[str, Accelerator]:
     """Presets of `hardware.accelerator`."""
     return {
@@ -257,6 +280,7 @@ __all__ = [
     "ModelFacts",
     "TokenizerFacts",
     "TrainerField",
+    "VLLMMetric",
     "VLLMOption",
     "accelerators",
     "families",
@@ -264,6 +288,8 @@ __all__ = [
     "recipe_fields",
     "tokenizers",
     "trainer_fields",
+    "vllm_metrics",
     "vllm_options",
+    "vllm_parsers",
     "vllm_version",
 ]
