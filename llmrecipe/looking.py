@@ -65,6 +65,11 @@ def is_empty(path: Path) -> bool:
     return _noted("is_empty", str(path), Path(), _is_empty)
 
 
+def size(path: Path) -> int:
+    """Bytes of a file; 0 where it cannot be asked about."""
+    return _noted("size", str(path), Path(), _size)
+
+
 def neighbours(folder: Path) -> list[Path]:
     """What lies in a folder."""
     return _noted("neighbours", "", folder, _neighbours)
@@ -103,6 +108,8 @@ def _said(answer: object) -> str:
     match answer:
         case bool():
             return "yes" if answer else "no"
+        case int():
+            return str(answer)
         case bytes():
             return hashlib.sha256(answer).hexdigest()
         case str():
@@ -135,6 +142,10 @@ def _is_empty(path: str, folder: Path) -> bool:
     return _guarded(lambda: Path(path).stat().st_size == 0, False)
 
 
+def _size(path: str, folder: Path) -> int:
+    return _guarded(lambda: Path(path).stat().st_size, 0)
+
+
 def _neighbours(path: str, folder: Path) -> list[Path]:
     return _guarded(lambda: sorted(folder.iterdir()), [])
 
@@ -152,6 +163,7 @@ _ASK: dict[str, Callable[[str, Path], object]] = {
     "is_file": _is_file,
     "is_folder": _is_folder,
     "is_empty": _is_empty,
+    "size": _size,
     "neighbours": _neighbours,
     "text": _text,
     "bytes": _bytes,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmrecipe.lint import local
 from llmrecipe.lint.rule import Case, Finding, Put, rule
-from llmrecipe.lint.sources import Located, row_kind, training_sources, validation_sources
+from llmrecipe.lint.sources import Located, evaluation_sources, row_kind, training_sources, validation_sources
 from llmrecipe.methods.pretrain import Pretrain
 from llmrecipe.methods.sft import SFT
 from llmrecipe.paths import is_url
@@ -146,6 +146,45 @@ def validation_from_the_training_data(case: Case) -> Iterator[Finding]:
         if origin in learned:
             message = f"{name} is learned from as well, at `{learned[origin]}`"
             yield Finding(at, message, "write `validation: {fraction: 0.05}`, or rows of their own")
+
+
+@rule("LR115", "warning")
+def judged_by_what_was_learned(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that no suite asks what stands in `data.train`: a file of it, or a split of a dataset.
+
+    ## Why is this bad?
+    A model that knows the answers by heart passes every gate. Source: https://arxiv.org/abs/2311.04850
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [questions.jsonl], format: prompt_completion}]}
+    method: {kind: sft}
+    evaluation:
+      suites:
+        - {kind: generation, sources: [{kind: files, paths: [questions.jsonl], format: prompt_completion}]}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [questions.jsonl], format: prompt_completion}]}
+    method: {kind: sft}
+    evaluation:
+      suites:
+        - {kind: generation, sources: [{kind: files, paths: [answers.jsonl], format: prompt_completion}]}
+    ```
+    """
+    learned = {origin: at for at, _, origin in _all_origins(case, training_sources(case.recipe))}
+    for at, name, origin in _all_origins(case, evaluation_sources(case.recipe)):
+        if origin in learned:
+            yield Finding(at, f"{name} is learned from, at `{learned[origin]}`", "ask what the model has not seen")
 
 
 @rule("LR116", "warning")
