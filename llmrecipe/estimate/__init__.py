@@ -1,5 +1,5 @@
 """What a recipe takes, from its text and facts alone: parameters, memory, disk, arithmetic, hours, price, serving."""
 
-from llmrecipe.estimate.parameters import BYTES, parameters, weight_bytes
+from llmrecipe.estimate.counting import BYTES, parameters, weight_bytes
 
 __all__ = ["BYTES", "parameters", "weight_bytes"]

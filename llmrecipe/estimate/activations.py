@@ -1,0 +1,163 @@
+"""Bytes that the forward pass keeps for the backward pass, per token and layer, as the layers of Transformers keep them.
+
+Every coefficient was measured: PyTorch's memory tracker over models of one and of two layers and of many widths, which
+gives whole numbers. `benchmarks/estimates.py` compares whole training steps.
+"""
+
+from dataclasses import dataclass
+
+from llmrecipe.estimate.counting import BYTES, LinearLayer, experts, linears
+from llmrecipe.estimate.setting import Setting
+from llmrecipe.estimate.shape import Shape
+from llmrecipe.vocabulary import DoRA, Full
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes per token of a layer, for each unit of a width."""
+
+    hidden: int
+    queries: int
+    keys: int
+    wide: int
+    heads: int = 4
+    """Of each query head: the sums of attention's exponentials."""
+    key_heads: int = 0
+    token: int = 8
+    """Whatever the widths: one number of each norm."""
+
+    def of(self, shape: Shape) -> int:
+        """Bytes per token of one layer."""
+        wide = shape.intermediate + shape.chosen * shape.expert_width
+        return (
+            self.hidden * shape.hidden
+            + self.queries * shape.queries
+            + self.keys * shape.keys
+            + self.wide * wide
+            + self.heads * shape.heads
+            + self.key_heads * shape.key_value_heads
+            + self.token
+        )
+
+
+_HALF: dict[str, Kept] = {
+    "llama": Kept(16, 4, 4, 8),
+    "qwen3": Kept(16, 10, 10, 8, 8, 4),
+    "gemma3_text": Kept(36, 12, 12, 8, 8, 4, 16),
+    "olmo2": Kept(20, 12, 12, 8, 4, 0, 16),
+    "phi3": Kept(20, 4, 6, 8),
+    "gpt2": Kept(8, 4, 4, 10),
+}
+"""Weights and products in 16 bits."""
+_MIXED: dict[str, Kept] = {
+    "llama": Kept(26, 4, 4, 8),
+    "qwen3": Kept(26, 10, 10, 8, 8, 4),
+    "gemma3_text": Kept(42, 12, 12, 8, 8, 4, 16),
+    "olmo2": Kept(26, 12, 12, 8, 4, 0, 16),
+    "phi3": Kept(24, 4, 6, 8),
+    "gpt2": Kept(12, 4, 4, 10, 4, 0, 16),
+}
+"""Weights in float32, products in 16 bits."""
+_SINGLE: dict[str, Kept] = {
+    "llama": Kept(24, 8, 8, 16),
+    "qwen3": Kept(24, 16, 16, 16, 8, 4),
+    "gemma3_text": Kept(40, 16, 16, 16, 8, 4, 16),
+    "olmo2": Kept(24, 16, 16, 16, 4, 0, 16),
+    "phi3": Kept(32, 8, 12, 16),
+    "gpt2": Kept(16, 8, 8, 20, 4, 0, 16),
+}
+"""Weights and products in float32."""
+_ADAPTED: dict[str, Kept] = {
+    "llama": Kept(18, 6, 4, 8),
+    "qwen3": Kept(18, 10, 8, 8, 8, 4),
+    "gemma3_text": Kept(26, 10, 8, 8, 8, 4, 16),
+    "olmo2": Kept(18, 10, 8, 8, 4, 0, 16),
+    "phi3": Kept(14, 6, 6, 8),
+    "gpt2": Kept(10, 4, 4, 10, 4, 0, 16),
+}
+"""A frozen base in 16 bits, and an adapter in float32 on all of its linear layers; without what follows the rank."""
+_LIKE = {
+    "qwen3_moe": "qwen3",
+    "gpt_oss": "llama",
+    "gemma2": "gemma3_text",
+    "bert": "gpt2",
+    "falcon": "gpt2",
+    "modernbert": "phi3",
+}
+"""Family -> the family that keeps about the same. Others keep what a Llama keeps."""
+
+
+def of_layer(setting: Setting) -> int:
+    """Bytes per token that one layer keeps when nothing is recomputed, the mask of packed rows aside."""
+    shape = setting.shape
+    family = _LIKE.get(shape.family, shape.family)
+    table = _table(setting)
+    found = table.get(family, table["llama"]).of(shape) + _adapter(setting)
+    if setting.attention == "eager":  # Scores in the type of the products, softmax in float32 and rounded.
+        found += shape.heads * setting.length * (4 + 2 * BYTES[setting.compute])
+    return found + _router(setting)
+
+
+def mask_bytes(setting: Setting) -> int:
+    """Bytes of one layer for the mask of packed rows, which SDPA turns into numbers to add, of its own in every layer.
+
+    With a mask, the keys and values of grouped queries are repeated for every query head.
+    """
+    if not setting.packed or setting.attention != "sdpa":
+        return 0
+    size, shape = BYTES[setting.compute], setting.shape
+    repeated = 2 * size * (shape.queries - shape.keys) * setting.tokens
+    return size * setting.sequences * setting.length**2 + repeated
+
+
+def of_input(setting: Setting) -> int:
+    """Bytes per token of the input of a layer: all that is kept of one that is recomputed."""
+    size = 4 if setting.weights == "float32" else 2
+    return size * setting.shape.hidden
+
+
+def backward(setting: Setting) -> int:
+    """Bytes per token of the gradients inside of a feed-forward block, beside what it kept."""
+    shape = setting.shape
+    wide = shape.intermediate + shape.chosen * shape.expert_width
+    size = 4 if setting.compute == "float32" else 2
+    return 2 * size * wide + (size * wide if setting.adapted else 0)
+
+
+def _table(setting: Setting) -> dict[str, Kept]:
+    if setting.adapted and setting.compute != "float32":
+        return _ADAPTED
+    if setting.compute == "float32":
+        return _SINGLE
+    return _MIXED if setting.mixed else _HALF
+
+
+def _adapter(setting: Setting) -> int:
+    """What the two matrices of each update keep beside the inputs that the tables count."""
+    if isinstance(setting.adapter, Full):
+        return 0
+    adapter, size = setting.adapter, BYTES[setting.compute]
+    targets = adapted_linears(setting)
+    found = sum(size * adapter.r for _ in targets)
+    if adapter.lora_dropout:  # One byte for each input that may be dropped.
+        found += sum(linear.inputs for linear in targets)
+    if isinstance(adapter, DoRA):  # What the layer gives with and without the update.
+        found += sum(2 * size * linear.outputs for linear in targets)
+    return found
+
+
+def adapted_linears(setting: Setting) -> list[LinearLayer]:
+    """The linear layers of one layer that get an update."""
+    assert not isinstance(setting.adapter, Full)
+    names = setting.adapter.target_modules
+    return [
+        linear for linear in linears(setting.shape) if names == "all-linear" or any(linear.name in n for n in names)
+    ]
+
+
+def _router(setting: Setting) -> int:
+    """Scores of the experts in float32, and copies of a token for each that computes for it."""
+    shape = setting.shape
+    if not experts(shape):
+        return 0
+    return 8 * shape.experts + 2 * BYTES[setting.compute] * (shape.chosen - 1) * shape.hidden
