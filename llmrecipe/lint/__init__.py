@@ -9,6 +9,7 @@ from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
 from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     adapter,
+    adapter_effects,
     adapter_options,
     adapter_patterns,
     adapter_serving,
@@ -40,6 +41,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     serving,
     silences,
     speed,
+    steps,
     strategy,
     suites,
     sweep,

@@ -1,4 +1,4 @@
-"""LR2, LR8: what an adapter names and does not reach, reaches in vain, or cannot hold."""
+"""LR2: what an adapter names and does not reach, or cannot hold."""
 
 import re
 from collections.abc import Iterator
@@ -17,38 +17,30 @@ NORMS = ("norm", "ln_", "layernorm")
 """Parts of the names of norms, which families do not list."""
 
 
-def _adapter(recipe: Recipe) -> LoRA | DoRA | None:
+def adapter_of(recipe: Recipe) -> LoRA | DoRA | None:
     adapter = recipe.model.adapter
     return None if isinstance(adapter, Full) else adapter
 
 
-def _targets(adapter: LoRA | DoRA, case: Case) -> list[str] | None:
+def targets_of(adapter: LoRA | DoRA, case: Case) -> list[str] | None:
     """Names of the layers that get an update, as far as they are known; None where they are not."""
     if not isinstance(adapter.target_modules, str):
         return adapter.target_modules
     return list(families()[case.figures.family].linear) or None if case.figures else None
 
 
-def _word(name: str) -> str:
+def last_word(name: str) -> str:
     """The name of a layer without what leads to it."""
     return name.rpartition(".")[2]
 
 
-def _matches(pattern: str, layers: list[str]) -> bool:
-    """Whether a key of `rank_pattern` is one of the layers, or an expression that one of them ends with.
-
-    PEFT asks it of whole names; a layer that it leads to by more than its name is left alone here.
-    """
-    return "." in pattern or any(re.fullmatch(rf"(.*\.)?({pattern})", layer) for layer in layers)
-
-
-def _patterns(adapter: LoRA | DoRA) -> Iterator[tuple[str, str]]:
+def patterns_of(adapter: LoRA | DoRA) -> Iterator[tuple[str, str]]:
     """Every key of the two patterns, with the field that it is in."""
     yield from (("rank_pattern", key) for key in adapter.rank_pattern)
     yield from (("alpha_pattern", key) for key in adapter.alpha_pattern)
 
 
-def _compiles(pattern: str) -> str | None:
+def broken(pattern: str) -> str | None:
     """Why a text is no regular expression; None when it is one."""
     try:
         re.compile(rf"(.*\.)?({pattern})$")
@@ -85,7 +77,7 @@ def token_beyond_the_vocabulary(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, base = _adapter(case.recipe), first(case.recipe)
+    adapter, base = adapter_of(case.recipe), first(case.recipe)
     facts = models().get(base) if isinstance(base, str) else None
     if adapter is None or facts is None:
         return
@@ -122,11 +114,11 @@ def adapter_that_excludes_itself(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter = _adapter(case.recipe)
-    targets = None if adapter is None else _targets(adapter, case)
+    adapter = adapter_of(case.recipe)
+    targets = None if adapter is None else targets_of(adapter, case)
     if adapter is None or not targets or not adapter.exclude_modules or adapter.target_parameters:
         return
-    if all(_word(name) in adapter.exclude_modules for name in targets):
+    if all(last_word(name) in adapter.exclude_modules for name in targets):
         message = f"all of {', '.join(f'`{name}`' for name in targets)} are left out again"
         yield Finding((*AT, "exclude_modules"), message, "exclude fewer, or name others in `target_modules`")
 
@@ -159,11 +151,11 @@ def rank_beyond_the_layer(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, base = _adapter(case.recipe), first(case.recipe)
+    adapter, base = adapter_of(case.recipe), first(case.recipe)
     facts = models().get(base) if isinstance(base, str) else None
     if adapter is None or facts is None:
         return
-    ranks = [((*AT, "r"), adapter.r)]
+    ranks: list[tuple[tuple[str, ...], int]] = [((*AT, "r"), adapter.r)]
     ranks += [((*AT, "rank_pattern", name), rank) for name, rank in adapter.rank_pattern.items()]
     for at, rank in ranks:
         if rank >= facts.hidden_size:
@@ -200,14 +192,14 @@ def module_that_is_not_there(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures, method = _adapter(case.recipe), case.figures, case.recipe.method
+    adapter, figures, method = adapter_of(case.recipe), case.figures, case.recipe.method
     if adapter is None or figures is None or not families()[figures.family].linear:
         return
     family, head = families()[figures.family], "score" if isinstance(method, Reward) else "lm_head"
     known = {*family.linear, *family.embeddings, head, "mlp", "self_attn", "attn", "attention"}
-    known |= {_word(name) for name in family.experts} | ({"gate", "router", "experts"} if family.experts else set())
+    known |= {last_word(name) for name in family.experts} | ({"gate", "router", "experts"} if family.experts else set())
     for i, name in enumerate(adapter.modules_to_save):
-        word = _word(name)
+        word = last_word(name)
         if word in known or any(part in word for part in NORMS) or family.head == "masked":
             continue
         at = (*AT, "modules_to_save", i)
@@ -252,7 +244,7 @@ def frozen_base_in_float32(case: Case) -> Iterator[Finding]:
     """
     recipe = case.recipe
     preset = accelerators().get(recipe.hardware.accelerator)
-    if _adapter(recipe) is None or recipe.model.dtype != "float32" or preset is None:
+    if adapter_of(recipe) is None or recipe.model.dtype != "float32" or preset is None:
         return
     precision = recipe.training.precision
     if precision == "auto":
@@ -298,7 +290,7 @@ def unusual_scale_of_a_pattern(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter = _adapter(case.recipe)
+    adapter = adapter_of(case.recipe)
     if adapter is None:
         return
     for name in dict.fromkeys((*adapter.rank_pattern, *adapter.alpha_pattern)):
@@ -361,15 +353,14 @@ def experts_left_out(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures = _adapter(case.recipe), case.figures
+    adapter, figures = adapter_of(case.recipe), case.figures
     if adapter is None or figures is None or isinstance(adapter.target_modules, str) or adapter.target_parameters:
         return
     experts = families()[figures.family].experts
-    projections = {_word(name) for name in experts} | {"gate_proj", "up_proj", "experts"}
-    if experts and adapter.target_modules and not any(_word(name) in projections for name in adapter.target_modules):
-        message = (
-            f"the experts get no update: {', '.join(f'`{name}`' for name in adapter.target_modules)} are around them"
-        )
+    projections = {last_word(name) for name in experts} | {"gate_proj", "up_proj", "experts"}
+    named = [last_word(name) for name in adapter.target_modules]
+    if experts and named and not projections & set(named):
+        message = f"the experts get no update: {', '.join(f'`{name}`' for name in named)} are around them"
         help_ = f"add `target_parameters: [{', '.join(experts)}]`, or write `all-linear`"
         yield Finding((*AT, "target_modules"), message, help_)
 
@@ -402,131 +393,8 @@ def broken_pattern_of_layers(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter = _adapter(case.recipe)
-    for field, key in _patterns(adapter) if adapter is not None else ():
-        if (why := _compiles(key)) is not None:
+    adapter = adapter_of(case.recipe)
+    for field, key in patterns_of(adapter) if adapter is not None else ():
+        if (why := broken(key)) is not None:
             message = f"`{key}` is not a regular expression: {why}"
             yield Finding((*AT, field, key), message, "write the name of a layer", on_key=True)
-
-
-@rule("LR820", "warning")
-def pattern_of_a_layer_without_an_update(case: Case) -> Iterator[Finding]:
-    """
-    ## What it does
-    Checks that the keys of `rank_pattern` and `alpha_pattern` name layers that get an update, where these are known.
-
-    ## Why is this bad?
-    A rank or a scale of a layer without an update means nothing, and most often the layer was forgotten in
-    `target_modules`. Weights of `target_parameters` always have the rank `r`. Source: measured with PEFT 0.21, which
-    ignores them.
-
-    ## Example
-    ```yaml
-    version: 1
-    name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, target_modules: [q_proj, v_proj], rank_pattern: {down_proj: 32}}}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-
-    ## Use instead
-    ```yaml
-    version: 1
-    name: style
-    model:
-      base: Qwen/Qwen3-8B
-      adapter: {kind: lora, target_modules: [q_proj, v_proj, down_proj], rank_pattern: {down_proj: 32}}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-    """
-    adapter = _adapter(case.recipe)
-    targets = None if adapter is None else _targets(adapter, case)
-    if adapter is None or targets is None or (case.figures and families()[case.figures.family].experts):
-        return
-    known = {name for family in families().values() for name in (*family.linear, *family.embeddings)}
-    for field, key in _patterns(adapter):
-        other = isinstance(adapter.target_modules, str) and _word(key) not in known
-        if _compiles(key) is None and not other and not _matches(key, targets):
-            at = (*AT, field, key)
-            message = f"`{key}` gets no update: {', '.join(f'`{name}`' for name in targets) or 'no layer'} do"
-            yield Finding(at, message, "add it to `target_modules`, or leave it out", on_key=True)
-
-
-@rule("LR821", "warning")
-def layer_trained_whole_and_updated(case: Case) -> Iterator[Finding]:
-    """
-    ## What it does
-    Checks that no layer is both in `target_modules` and in `modules_to_save`.
-
-    ## Why is this bad?
-    It is trained whole and gets no update, although both are written. Source: measured with PEFT 0.21.
-
-    ## Example
-    ```yaml
-    version: 1
-    name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, target_modules: [q_proj, v_proj], modules_to_save: [v_proj]}}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-
-    ## Use instead
-    ```yaml
-    version: 1
-    name: style
-    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora, target_modules: [q_proj, v_proj]}}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-    """
-    adapter = _adapter(case.recipe)
-    if adapter is None or isinstance(adapter.target_modules, str):
-        return
-    for i, name in enumerate(adapter.modules_to_save):
-        if name in adapter.target_modules and name != "lm_head":
-            message = f"`{name}` is trained whole, and gets no update"
-            yield Finding((*AT, "modules_to_save", i), message, "keep it in one of the two")
-
-
-@rule("LR822", "warning")
-def layers_without_a_number(case: Case) -> Iterator[Finding]:
-    """
-    ## What it does
-    Checks that `target_modules` names no embedding beside `layers_to_transform`.
-
-    ## Why is this bad?
-    Only layers of the decoder have a number. The embedding gets no update, and nobody says so. Source: measured with
-    PEFT 0.21.
-
-    ## Example
-    ```yaml
-    version: 1
-    name: style
-    model:
-      base: Qwen/Qwen3-8B
-      adapter: {kind: lora, target_modules: [q_proj, embed_tokens], layers_to_transform: [0, 1]}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-
-    ## Use instead
-    ```yaml
-    version: 1
-    name: style
-    model:
-      base: Qwen/Qwen3-8B
-      adapter: {kind: lora, target_modules: [q_proj, v_proj], layers_to_transform: [0, 1]}
-    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
-    method: {kind: sft}
-    ```
-    """
-    adapter = _adapter(case.recipe)
-    if adapter is None or adapter.layers_to_transform is None or isinstance(adapter.target_modules, str):
-        return
-    embeddings = {name for family in families().values() for name in family.embeddings}
-    for i, name in enumerate(adapter.target_modules):
-        if _word(name) in embeddings:
-            at = (*AT, "target_modules", i)
-            message = f"`{name}` is no layer of the decoder, and gets no update beside `layers_to_transform`"
-            yield Finding(at, message, "leave it out, or `layers_to_transform`", fix=Drop(at))

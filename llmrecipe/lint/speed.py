@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators, trainer_fields
 from llmrecipe.lint.attention import family
-from llmrecipe.lint.rule import Case, Finding, rule
+from llmrecipe.lint.rule import Case, Finding, Put, rule
 from llmrecipe.recipe.training import CheckpointingOptions
+from llmrecipe.strategies import DeepSpeed
+from llmrecipe.vocabulary import Full
 
 WITHOUT_LIGER = ("falcon", "gpt2", "bert", "modernbert")
 """Families for which Liger has no kernels."""
@@ -292,3 +294,47 @@ def grouping_without_padding(case: Case) -> Iterator[Finding]:
     elif recipe.method.kind not in ("pretrain", "sft"):
         message = f"the rows of `{recipe.method.kind}` have no one length"
         yield Finding("training.group_by_length", message, "leave it out")
+
+
+@rule("LR364")
+def selection_where_recomputing_is_reentrant(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that selective checkpointing is not used with an adapter under ZeRO-3, by methods that TRL trains.
+
+    ## Why is this bad?
+    TRL recomputes in the reentrant way there, since DeepSpeed loses its shares otherwise, and that way cannot keep
+    anything. The trainer stops after the model is loaded. Source:
+    https://github.com/huggingface/trl/issues/2514
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {gradient_checkpointing: {selective: true}}
+    distributed: {kind: deepspeed, zero_stage: 3}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-8B, adapter: {kind: lora}}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {gradient_checkpointing: true}
+    distributed: {kind: deepspeed, zero_stage: 3}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    recipe, strategy = case.recipe, case.recipe.distributed
+    if recipe.method is None or not _checkpointing(case).selective or isinstance(recipe.model.adapter, Full):
+        return
+    if isinstance(strategy, DeepSpeed) and strategy.zero_stage == 3 and recipe.method.trainer.startswith("trl:"):
+        at = "training.gradient_checkpointing"
+        message = f"`{recipe.method.kind}` recomputes everything or nothing of a model with an adapter under ZeRO-3"
+        yield Finding(at, message, "use `gradient_checkpointing: true`", fix=Put(at, True), safe=False)
