@@ -1,6 +1,8 @@
-"""The manual pages of what commands report of a valid recipe: codes that end in 90 to 99."""
+"""The manual pages of what commands report of a valid recipe, codes that end in 90 to 99, and what imports report."""
 
+from llmrecipe.diagnostics import Diagnostic, Severity
 from llmrecipe.document_errors import DocumentError
+from llmrecipe.source import Span
 
 COMMAND_ERRORS: tuple[DocumentError, ...] = (
     DocumentError(
@@ -77,4 +79,80 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
         "model: {base: Qwen/Qwen3-0.6}",
         "model: {base: Qwen/Qwen3-0.6B}",
     ),
+    DocumentError(
+        "LR911",
+        "unknown-imported-key",
+        "Checks, in `llmrecipe import` alone, that every key of the file is one that the tool is known to take.",
+        "Some tools pass a misspelt key over in silence; what it should have done is then done by nobody.",
+        "# axolotl.yaml\nlearning_rat: 2e-4",
+        "# axolotl.yaml\nlearning_rate: 2e-4",
+    ),
+    DocumentError(
+        "LR912",
+        "no-equal-in-recipes",
+        "Checks, in `llmrecipe import` alone, that what a key of another tool does can be said in a recipe. The recipe is"
+        " written without it.",
+        "A recipe that leaves it out trains something else, and says nothing of it.",
+        "# axolotl.yaml\nrl: ebft",
+        "# axolotl.yaml\nrl: dpo",
+    ),
+    DocumentError(
+        "LR913",
+        "unfit-imported-value",
+        "Checks, in `llmrecipe import` alone, that every value is one that its key takes.",
+        "The tool would refuse it too, or take it for something else.",
+        "# axolotl.yaml\nmicro_batch_size: two",
+        "# axolotl.yaml\nmicro_batch_size: 2",
+    ),
+    DocumentError(
+        "LR914",
+        "unrecognized-configuration",
+        "Checks, in `llmrecipe import` alone, that a file holds keys of Axolotl, LLaMA-Factory or TRL.",
+        "A recipe of a file that is something else would be made of nothing but defaults.",
+        "# docker-compose.yaml\nservices: {web: {image: nginx}}",
+        "# axolotl.yaml\nbase_model: Qwen/Qwen3-0.6B\nmicro_batch_size: 2",
+    ),
+    DocumentError(
+        "LR915",
+        "unreadable-configuration",
+        "Checks, in `llmrecipe import` alone, that the file is one document of YAML 1.1 in UTF-8, without tags.",
+        "A tag can run code when the file is read; nothing of a file that is imported is ever run.",
+        "# axolotl.yaml\nbase_model: !!python/name:os.system",
+        "# axolotl.yaml\nbase_model: Qwen/Qwen3-0.6B",
+    ),
+    DocumentError(
+        "LR916",
+        "missing-for-import",
+        "Checks, in `llmrecipe import` alone, that the file says what a recipe cannot do without, and that files which it"
+        " names (`dataset_info.json`, a configuration of DeepSpeed) are there.",
+        "What they say would have to be guessed.",
+        "# llamafactory.yaml, without data/dataset_info.json\ndataset: my_chats",
+        "# llamafactory.yaml, with data/dataset_info.json that has the entry my_chats\ndataset: my_chats",
+    ),
+    DocumentError(
+        "LR917",
+        "imported-with-a-difference",
+        "Says, in `llmrecipe import` alone, where a key was taken over and does not do exactly what it did.",
+        "The results of both tools should be compared with this in mind.",
+        "# axolotl.yaml: longer rows are dropped there and cut here\nsample_packing: true",
+        "# axolotl.yaml\nsample_packing: false",
+    ),
+    DocumentError(
+        "LR918",
+        "surprising-yaml",
+        "Says, in `llmrecipe import` alone, where the YAML 1.1 of the other tools reads a value as something else than it"
+        " seems to be: `no` as false, `012` as 10, `1_000` as 1000.",
+        "The tool takes the value as it was read, and the recipe does as the tool does.",
+        "# axolotl.yaml\neval_strategy: no",
+        '# axolotl.yaml\neval_strategy: "no"',
+    ),
 )
+
+_BY_NAME: dict[str, DocumentError] = {error.name: error for error in COMMAND_ERRORS}
+
+
+def command_error(
+    name: str, message: str, span: Span, help: str | None = None, severity: Severity = "error"
+) -> Diagnostic:
+    """The diagnostic of a command error, by its name."""
+    return Diagnostic(_BY_NAME[name].code, name, message, span, help, severity)

@@ -34,12 +34,17 @@ TABLE: list[tuple[str, str, str]] = [
         "schema, recipe, methods, document, source, diagnostics, document_errors, mending, facts",
         "pydantic",
     ),
-    ("estimate", "recipe, vocabulary, facts", "-"),
+    ("estimate", "recipe, methods, vocabulary, strategies, optimization, facts", "-"),
     (
         "lint",
         "recipe, methods, vocabulary, watching, strategies, optimization, document, source, paths, "
         "looking, mending, diagnostics, estimate, facts",
         "pydantic",
+    ),
+    (
+        "importing",
+        "source, diagnostics, document_errors, command_errors, recipe, methods, validate, lint, facts",
+        "pydantic, yaml",
     ),
     ("plan", "schema, vocabulary, strategies, optimization, watching", "pydantic"),
     ("lock", "schema, vocabulary, recipe, methods, document, source, paths, hashing, diagnostics, plan", "pydantic"),
@@ -64,6 +69,11 @@ TABLE: list[tuple[str, str, str]] = [
         "tether, trust, each other",
         "pydantic, yaml, jinja2, numpy, pyarrow, fsspec, datasets, huggingface_hub, tokenizers, safetensors, torch, "
         "transformers, trl, peft, accelerate",
+    ),
+    (
+        "preflight",
+        "plan, schema, vocabulary, strategies, watching, diagnostics, tether, trust, stages, trainers, estimate, facts",
+        "pydantic, jinja2, numpy, datasets, safetensors, torch, transformers, trl",
     ),
     ("cli", ALL_ELSE, "rich"),
     ("__main__", "cli", "-"),

@@ -6,6 +6,7 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from llmrecipe import __version__
 from llmrecipe.cli import front
@@ -13,9 +14,11 @@ from llmrecipe.diagnostics import RecipeError
 
 COMMANDS: dict[str, str] = {
     "init": "a new recipe from a template",
+    "import": "a configuration of another tool -> a recipe, with a report",
     "validate": "every problem of the recipes at once",
     "show": "the resolved recipe",
     "explain": "what a diagnostic or a field means",
+    "preflight": "what tokenizer, rows and a tiny model tell before training",
     "plan": "stages, what is cached, derived values",
     "lock": "pin revisions, hashes and versions into FILE.lock",
     "compile": "files for other machines and engines",
@@ -27,6 +30,9 @@ COMMANDS: dict[str, str] = {
     "diff": "what differs in meaning, and which stages that re-runs",
 }
 """Command -> its help. The module `llmrecipe.cli.COMMAND` has `configure(parser)` and `run(arguments) -> exit code`."""
+
+_MODULES = {"import": "import_file"}
+"""Commands whose name cannot be that of a module."""
 
 CLEAN, FINDINGS, USAGE, BUG, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
 """75 is EX_TEMPFAIL of sysexits.h: everything is saved, and the same command goes on from here."""
@@ -42,7 +48,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
         if name == command:
-            importlib.import_module(f"llmrecipe.cli.{name}").configure(sub)
+            _module(name).configure(sub)
     return top
 
 
@@ -55,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     arguments = parser(command).parse_args(words)
     try:
-        code: int = importlib.import_module(f"llmrecipe.cli.{command}").run(arguments)
+        code: int = _module(str(command)).run(arguments)
     except RecipeError as error:
         front.show(error.diagnostics, vars(arguments).get("overrides", ()))
         return FINDINGS
@@ -71,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report_bug(words)
         return BUG
     return code
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"llmrecipe.cli.{_MODULES.get(command, command)}")
 
 
 def _report_bug(words: Sequence[str]) -> None:
