@@ -1,7 +1,6 @@
 """`validate --fix`: what it changes, what it leaves alone, and that nothing gets worse."""
 
 import json
-import os
 import stat
 import subprocess
 from pathlib import Path
@@ -146,7 +145,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_written(folder: Path) -> None:
     with pytest.raises(OSError, match="changed meanwhile"):
         write(state)
     assert Path("recipe.yaml").read_text() == "something else\n"
-    assert sorted(os.listdir()) == ["base", "recipe.yaml", "rows.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["base", "recipe.yaml", "rows.jsonl"]
 
 
 def test_a_file_that_cannot_be_read_is_left_alone(folder: Path) -> None:

@@ -24,30 +24,38 @@ SECTIONS = ["## What it does", "## Why is this bad?", "## Example", "## Use inst
 BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
 
+TEXTS = {
+    "chats.jsonl": '{"messages": []}\n',
+    "sharegpt.jsonl": '{"conversations": []}\n',
+    "pairs.jsonl": '{"prompt": "", "chosen": "", "rejected": ""}\n',
+    "answers.jsonl": '{"prompt": "", "completion": "", "label": true}\n',
+    "problems.jsonl": '{"prompt": "", "reference": ""}\n',
+    "rewards.py": "def score(prompts, completions, **columns): ...\n",
+    "questions.jsonl": '{"prompt": "", "completion": ""}\n',
+    "held.jsonl": '{"prompt": "", "chosen": "", "rejected": "", "reference": ""}\n',
+    "corpus.txt": "text\n",
+    "book.txt": "text\n" * 2000,
+    "corpus.md": "text\n",
+    "empty.jsonl": "",
+    "plain.jinja": "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
+    "turns.jinja": "{{ bos_token }}{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
+    "base/config.json": "{}",
+    "adapter/adapter_config.json": "{}",
+}
+"""What lies beside the examples of the manual pages."""
+
+
+def write_texts(folder: Path) -> None:
+    """The files that the examples read."""
+    for name, text in TEXTS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder in which the examples of the manual pages live."""
-    texts = {
-        "chats.jsonl": '{"messages": []}\n',
-        "sharegpt.jsonl": '{"conversations": []}\n',
-        "pairs.jsonl": '{"prompt": "", "chosen": "", "rejected": ""}\n',
-        "answers.jsonl": '{"prompt": "", "completion": "", "label": true}\n',
-        "problems.jsonl": '{"prompt": "", "reference": ""}\n',
-        "rewards.py": "def score(prompts, completions, **columns): ...\n",
-        "questions.jsonl": '{"prompt": "", "completion": ""}\n',
-        "held.jsonl": '{"prompt": "", "chosen": "", "rejected": "", "reference": ""}\n',
-        "corpus.txt": "text\n",
-        "book.txt": "text\n" * 2000,
-        "corpus.md": "text\n",
-        "empty.jsonl": "",
-        "plain.jinja": "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
-        "turns.jinja": "{{ bos_token }}{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
-        "base/config.json": "{}",
-        "adapter/adapter_config.json": "{}",
-    }
-    for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_texts(tmp_path)
     return tmp_path
 
 

@@ -218,7 +218,13 @@ def _wrong_type(
         hint = remedy(value, place.expected, key, needed) if place.path else "write `version: 1`, `name: ...` and so on"
         change = retyped(place.path, value, place.expected)
     mended = fix(source, change, safe=_is_as_shown(change.value, source.at(place.path))) if change else None
-    return document_error("wrong-type", message, source.at(place.path), hint, mended)
+    return document_error("wrong-type", message, _begin(place.path, value, source), hint, mended)
+
+
+def _begin(path: Path, value: object, source: Source) -> Span:
+    """Where a value is looked for: at its key, when it is a section that begins further down."""
+    key, span = source.key_at(path), source.at(path)
+    return key if isinstance(value, dict | list) and key.line != span.line else span
 
 
 def _is_as_shown(value: object, span: Span) -> bool:
