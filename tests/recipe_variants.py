@@ -171,7 +171,7 @@ class _Variant:
         if self.scratch:
             return {"base": {"architecture": self.architecture()}}
         found: Data = {"base": self.base}
-        if self.kind == "sft" and self.chance(0.7):
+        if self.kind == "sft" and self.number < 6 * len(LEARNS_FROM):
             found = {"base": {"merge": self.merge()}}
             self.base = "a merge"
         elif not self.base.startswith("."):
