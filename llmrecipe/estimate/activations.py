@@ -121,7 +121,19 @@ def backward(setting: Setting) -> int:
     shape = setting.shape
     wide = shape.intermediate + shape.chosen * shape.expert_width
     size = 4 if setting.compute == "float32" else 2
-    return 2 * size * wide + (size * wide if setting.adapted else 0)
+    again = size * wide + 10 * shape.hidden if setting.adapted and setting.checkpointing is not None else 0
+    return 2 * size * wide + again
+
+
+def of_last_norm(setting: Setting) -> tuple[int, int]:
+    """Bytes per token of the norm after all layers: while the loss is computed, and when the backward pass begins."""
+    if setting.adapted:
+        at_loss, after = 2, 2
+    elif setting.mixed or setting.compute == "float32":
+        at_loss, after = 12, 4
+    else:
+        at_loss, after = 8, 6
+    return at_loss * setting.shape.hidden, after * setting.shape.hidden
 
 
 def _table(setting: Setting) -> dict[str, Kept]:

@@ -69,7 +69,8 @@ def _library_tiles(setting: Setting, models: int) -> Head:
     tile = min(count, LIBRARY_ROWS) * min(shape.vocabulary, LIBRARY_WIDTH) * size * models
     states = 4 if setting.weights == "float32" else 2
     chosen = states * count * shape.hidden
-    table = 0 if setting.adapted else (4 + size) * counting.embedding(shape)
+    rounded = 0 if setting.weights == "float32" else BYTES[setting.weights]
+    table = 0 if setting.adapted else (4 + rounded) * counting.embedding(shape)
     gradient = 4 * count * shape.hidden + table
     return Head(chosen + tile + 28 * count, chosen + tile + gradient + 28 * count)
 

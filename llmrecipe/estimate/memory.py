@@ -81,18 +81,19 @@ def memory(setting: Setting, device: float = 0) -> Memory:
     again = layer * (2 if setting.offload_activations and setting.checkpointing is None else 1) if recomputed else 0
     inside = activations.backward(setting) * setting.tokens + _dequantized(setting)
     before = held.gradients if setting.accumulation > 1 else 0
-    norm = 12 * setting.shape.hidden * setting.tokens
+    at_loss, after = (each * setting.tokens for each in activations.of_last_norm(setting))
     kept_casts = 0 if recomputed else casts
     moments = [
         Moment("loss", always | {
-            "gradients": before, "activations": kept + norm, "loss head": head.peak, "cast weights": casts,
+            "gradients": before, "activations": kept + at_loss, "loss head": head.peak, "cast weights": casts,
         }),
         Moment("backward, at its start", always | {
-            "gradients": before, "activations": kept + norm + again + inside, "loss head": head.left,
+            "gradients": before, "activations": kept + after + again + inside, "loss head": head.left,
             "cast weights": kept_casts + (casts / setting.shape.layers if recomputed else 0),
         }),
         Moment("backward, at its end", always | {
             "gradients": held.gradients, "activations": layer + inside, "cast weights": casts / setting.shape.layers,
+            "temporaries": _tables(setting),
         }),
         Moment("optimizer step", always | {"gradients": held.gradients, "temporaries": _temporaries(setting)}),
     ]  # fmt: skip
@@ -208,6 +209,14 @@ def _temporaries(setting: Setting) -> float:
             return 8 * max(counting.embedding(shape), matrix)
         case _:
             return 0
+
+
+def _tables(setting: Setting) -> float:
+    """Gradients of the embeddings before they are one: a tied table has one of its own from either end."""
+    if setting.adapted or setting.shards > 1:
+        return 0
+    parts = (2 if setting.shape.tied else 0) + (1 if setting.accumulation > 1 else 0)
+    return parts * BYTES[setting.weights] * counting.embedding(setting.shape)
 
 
 def _sleeps(setting: Setting) -> bool:

@@ -1,0 +1,264 @@
+"""The memory of a training step by PyTorch's own tracker over fake tensors: from figures alone, with no weights.
+
+The real model classes, adapters and losses run; only the numbers in the tensors are missing. On a processor the tracker
+sees what an accelerator would hold, since shapes and types are the same: kernels that only a GPU has are not seen.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoConfig, AutoModelForCausalLM
+from trl.trainer.utils import add_fused_lm_head
+
+from llmrecipe.estimate.setting import PAIRS, Setting
+from llmrecipe.estimate.shape import Shape
+from llmrecipe.facts import families
+from llmrecipe.stages import adapters
+from llmrecipe.trainers import losses, supervised
+from llmrecipe.vocabulary import Full
+
+OURS = ("pretrain", "sft")
+LIBRARY = ("dpo", "kto", "grpo", "rloo")
+FEW_LAYERS = 4
+"""Layers beyond which a model is traced with two and with four of them; each further one takes what the two more do."""
+
+
+class Untraceable(ValueError):
+    """Nothing of the kind can be traced: what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Peak bytes of one device at the moments of the second step, in which the optimizer has its state."""
+
+    loss: float
+    backward: float
+    step: float
+    layers: int
+    """Layers that were traced; fewer than the model has when the rest was extrapolated."""
+
+    @property
+    def peak(self) -> float:
+        """The largest."""
+        return max(self.loss, self.backward, self.step)
+
+
+def trace(setting: Setting) -> Traced:
+    """What one device holds in a training step of one process.
+
+    Raises:
+        Untraceable: the method, the quantization or the strategy is none that runs over fake tensors.
+    """
+    check(setting)
+    layers = setting.shape.layers
+    if layers <= FEW_LAYERS:
+        return _trace(setting, layers)
+    few, more = _trace(setting, FEW_LAYERS // 2), _trace(setting, FEW_LAYERS)
+    beyond = (layers - FEW_LAYERS) / (FEW_LAYERS // 2)
+    found = [b + (b - a) * beyond for a, b in
+             ((few.loss, more.loss), (few.backward, more.backward), (few.step, more.step))]  # fmt: skip
+    return Traced(*found, layers=FEW_LAYERS)
+
+
+def check(setting: Setting) -> None:
+    """See that a setting can be traced.
+
+    Raises:
+        Untraceable: it cannot.
+    """
+    what = None
+    if setting.method.kind not in (*OURS, *LIBRARY):
+        what = f"the method `{setting.method.kind}`"
+    elif setting.quantization.kind != "none":
+        what = f"`quantization: {setting.quantization.kind}`, whose kernels know no fake tensors,"
+    elif setting.strategy.kind not in ("single", "ddp"):
+        what = f"`distributed: {setting.strategy.kind}`"
+    elif setting.shape.experts:
+        what = "a mixture of experts, whose tokens go where numbers say,"
+    elif setting.optimizer.kind not in ("adamw", "sgd") or getattr(setting.optimizer, "bits", 32) == 8:
+        what = f"the optimizer `{setting.optimizer.kind}` as it is written"
+    elif setting.attention not in ("sdpa", "eager"):
+        what = f"`attention: {setting.attention}`"
+    if what is not None:
+        raise Untraceable(f"{what} cannot be traced; the estimate without --trace covers it")
+
+
+def _trace(setting: Setting, layers: int) -> Traced:
+    model = _skeleton(setting, layers)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _materialize(model)
+        return _steps(setting, model, layers)
+
+
+def _skeleton(setting: Setting, layers: int) -> Any:
+    """The model as the training stage has it, on the meta device."""
+    config = AutoConfig.for_model(setting.shape.family, **configuration(setting.shape, layers))
+    config.use_cache = False
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation=setting.attention, dtype=getattr(torch, setting.weights)
+        )
+        if setting.method.kind in OURS:
+            supervised.attach(model)
+        else:
+            add_fused_lm_head(model)
+        if not isinstance(setting.adapter, Full):
+            model = adapters.with_new_adapter(model, setting.adapter, seed=0)
+    if setting.checkpointing is not None:
+        options = setting.checkpointing.model_dump(exclude_defaults=True)
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **options})
+        if setting.adapted:
+            model.enable_input_require_grads()
+    return model.train()
+
+
+def configuration(shape: Shape, layers: int) -> dict[str, Any]:
+    """Fields of the family's configuration class that say this shape."""
+    known = families().get(shape.family)
+    values = {
+        "hidden_size": shape.hidden, "num_hidden_layers": layers, "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_value_heads, "head_dim": shape.head_dim,
+        "intermediate_size": shape.intermediate, "max_position_embeddings": shape.positions or 4096,
+        "tie_word_embeddings": shape.tied,
+    }  # fmt: skip
+    fields = dict.fromkeys(values) if known is None else known.fields
+    named = {(fields[name] or name): value for name, value in values.items() if name in fields}
+    constants = {} if known is None else dict(known.constants)
+    return {**constants, **named, "vocab_size": shape.vocabulary, "pad_token_id": 0}
+
+
+def _materialize(model: Any) -> None:
+    """Put a fake tensor in the place of every meta tensor, tied ones in the place of tied ones."""
+    made: dict[int, Any] = {}
+    kept = []
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, old in table.items():
+                if old is None:
+                    continue
+                if id(old) not in made:
+                    new = torch.empty(old.shape, dtype=old.dtype, device="cpu")
+                    weight = isinstance(old, torch.nn.Parameter)
+                    made[id(old)] = torch.nn.Parameter(new, old.requires_grad) if weight else new
+                    kept.append(old)  # Its id stays its own.
+                table[name] = made[id(old)]
+
+
+def _steps(setting: Setting, model: Any, layers: int) -> Traced:
+    """Two optimizer steps; the second is what every later one is like."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = (
+        torch.optim.AdamW(trained, fused=True) if setting.optimizer.kind == "adamw" else torch.optim.SGD(trained)
+    )
+    reference = _frozen_copy(setting, layers) if _has_reference(setting) else None
+    tracker = _Tracker()
+    batch = _batch(setting)
+    tracker.track_external(optimizer, model, *([reference] if reference is not None else []), *batch.values())
+    peaks: dict[str, float] = {}
+    for _ in range(2):
+        peaks = dict.fromkeys(("loss", "backward", "step"), 0.0)
+        for _ in range(min(setting.accumulation, 2)):
+            with _tracked(tracker, peaks, "loss"), _Answers(setting.packed), _as_on_an_accelerator():
+                loss = _loss(setting, model, reference, batch)
+            with _tracked(tracker, peaks, "backward"), _as_on_an_accelerator():
+                loss.backward()
+            del loss
+        with _tracked(tracker, peaks, "step"):
+            optimizer.step()
+        optimizer.zero_grad()
+    return Traced(**peaks, layers=layers)
+
+
+def _has_reference(setting: Setting) -> bool:
+    return setting.method.kind in ("dpo", "kto") and not setting.adapted
+
+
+def _frozen_copy(setting: Setting, layers: int) -> Any:
+    model = _skeleton(setting, layers).requires_grad_(False)
+    _materialize(model)
+    return model
+
+
+def _batch(setting: Setting) -> dict[str, Any]:
+    ids = torch.zeros(setting.sequences, setting.length, dtype=torch.int64)
+    return {"input_ids": ids, "labels": ids}
+
+
+def _loss(setting: Setting, model: Any, reference: Any, batch: dict[str, Any]) -> Any:
+    """The part of a step before the backward pass, as our trainers and those of TRL do it."""
+    mixed = setting.compute != "float32"
+    with torch.autocast("cpu", getattr(torch, setting.compute)) if mixed else nullcontext():
+        if setting.method.kind in OURS:
+            return model(**batch, scoring=losses.Scoring())[0] / setting.tokens
+        found = model(**batch, fused_lm_head=True).log_probs
+        if setting.method.kind not in PAIRS:
+            return -found.exp().mean()
+        with torch.no_grad():
+            other = (reference if reference is not None else model)(**batch, fused_lm_head=True).log_probs
+        chosen, rejected = (found - other).sum(1).chunk(2)
+        return -torch.nn.functional.logsigmoid(chosen - rejected).mean()
+
+
+class _Tracker(MemTracker):  # type: ignore[misc]
+    """PyTorch's, for whole devices: it would also count by module, for which no module may be called twice in a step."""
+
+    def _pre_fw_hook(self, module: Any, inputs: Any) -> None:
+        pass
+
+    def _post_fw_hook(self, module: Any, inputs: Any, outputs: Any) -> None:
+        pass
+
+    def _pre_bw_hook(self, module: Any, args: Any) -> None:
+        pass
+
+    def _post_bw_hook(self, module: Any, args: Any) -> None:
+        pass
+
+
+@contextmanager
+def _tracked(tracker: MemTracker, peaks: dict[str, float], name: str) -> Iterator[None]:
+    """Note the peak of a block: it begins anew with each."""
+    with tracker:
+        yield
+    found = sum(device["Total"] for device in tracker.get_tracker_snapshot("peak").values())
+    peaks[name] = max(peaks[name], found)
+
+
+class _Answers(TorchDispatchMode):  # type: ignore[misc]
+    """Answers what no fake tensor can: every token is learned from, and whether rows are packed."""
+
+    def __init__(self, packed: bool) -> None:
+        super().__init__()
+        self.packed = packed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.nonzero.default:
+            return torch.empty((args[0].numel(), args[0].dim()), dtype=torch.int64, device=args[0].device)
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype is torch.bool:
+            return not self.packed
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _as_on_an_accelerator() -> Iterator[None]:
+    """Tiles of the loss as large as on a GPU and computed in their place, and masks left out as on real tensors."""
+    tiles = "trl.kernels.chunked_logprob."
+    with (
+        mock.patch.dict(losses.TILE_BYTES, clear=True),
+        mock.patch("transformers.masking_utils.is_tracing", lambda *_: False),
+        mock.patch(f"{tiles}_forward_tile", _in_place),
+        mock.patch(f"{tiles}_backward_tile", _in_place),
+        mock.patch(f"{tiles}_addmm_fp32", _in_place),
+    ):
+        yield
+
+
+def _in_place(*_: Any, **__: Any) -> None:
+    """What kernels of a GPU do to a tile: nothing that takes memory."""
