@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ["LLMRECIPE_DOCUMENTED"] = "1"  # before the sections are imported: it makes them keep their docstrings
 
+import generate_coverage
 import generate_facts
 import generate_reference
 import generate_schema
@@ -27,6 +28,7 @@ def outputs() -> dict[str, str]:
         "docs/reference/recipe.md": generate_reference.recipe_page(recipe),
         "docs/reference/methods.md": generate_reference.methods_page(recipe),
         "docs/reference/rules.md": generate_reference.rules_page(),
+        "docs/reference/coverage.md": generate_coverage.coverage_page(),
         "docs/reference/support.md": generate_support.support_page(),
         "docs/reference/commands.md": generate_reference.commands_page(),
         "llmrecipe/facts/fields.json": generate_reference.fields_json(recipe),

@@ -1,6 +1,5 @@
 """What catches which known failure: scripts/coverage/ -> docs/reference/coverage.md."""
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, model_validator
 from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
+from llmrecipe.preflight.checks import CHECKS
 from llmrecipe.schema import Section
 
 FOLDER = Path(__file__).parent / "coverage"
@@ -62,10 +62,18 @@ class Guard(Section):
 
     what: str
     """A sentence: what it does."""
-    fails: Annotated[list[str], Field(min_length=1)]
+    fails: list[str] = []
     """Tests that see it act, as `tests/test_file.py::test_name`."""
-    passes: Annotated[list[str], Field(min_length=1)]
+    passes: list[str] = []
     """Tests in which it lets through what is sound."""
+    proves: list[str] = []
+    """Tests that something is so by construction, instead of the two."""
+
+    @model_validator(mode="after")
+    def _shown(self) -> Self:
+        if bool(self.fails and self.passes) is bool(self.proves) or bool(self.fails) is not bool(self.passes):
+            raise ValueError("a guard has tests in `fails` and `passes`, or in `proves`")
+        return self
 
 
 def families() -> list[Family]:
@@ -85,22 +93,14 @@ def _read(file: Path) -> dict[str, object]:
 
 def pages() -> dict[str, str]:
     """Code -> where its manual page is, from the folder of the page."""
-    rules = {error.code: error.name for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
-    rules |= {rule.code: rule.name for rule in RULES.values()}
-    found = {code: f"rules.md#{code.lower()}-{name}" for code, name in rules.items()}
-    return found | {code: f"{_CHECKS_PAGE}#{code.lower()}-{name}" for code, name in checks().items()}
+    named = {error.code: error.name for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
+    named |= {rule.code: rule.name for rule in RULES.values()} | checks()
+    return {code: f"rules.md#{code.lower()}-{name}" for code, name in named.items()}
 
 
-_CHECKS_PAGE = "rules.md"
-"""The page on which preflight checks are described."""
-
-
-def checks() -> Mapping[str, str]:
+def checks() -> dict[str, str]:
     """Code of a preflight check -> its name."""
-    if importlib.util.find_spec("llmrecipe.preflight") is None:
-        return {}
-    found = importlib.import_module("llmrecipe.preflight").CHECKS
-    return {code: check.name for code, check in found.items()}
+    return {code: check.name for code, check in CHECKS.items()}
 
 
 def coverage_page() -> str:
@@ -113,9 +113,9 @@ def coverage_page() -> str:
         "",
         "<!-- Made by scripts/generate.py from scripts/coverage/. -->",
         "",
-        f"Of {len(all_)} ways in which trainings are known to go wrong in silence, or to die late, {caught} are caught and",
-        f"{counts['design']} cannot happen. Each is listed with the earliest that knows of it. Whatever is named here has an",
-        "example that sets it off and a sound one that does not, both among the tests.",
+        f"Of {len(all_)} ways in which trainings are known to go wrong in silence, or to die late, {caught} are caught",
+        f"and {counts['design']} cannot happen. Each is listed with the earliest that knows of it. What is named",
+        "here has an example that sets it off and a sound one that does not, both among the tests.",
         "",
         "| stage | failures | caught by |",
         "|---|---|---|",

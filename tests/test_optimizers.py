@@ -14,8 +14,8 @@ from transformers import get_scheduler
 from llmrecipe.lower.arguments import _lr_scheduler, _optimizer
 from llmrecipe.optimization import Adafactor, InverseSqrt, Muon, Optimizer
 from llmrecipe.plan import NewModel, Train
-from llmrecipe.stages import train
-from llmrecipe.stages.place import Place
+from llmrecipe.stages import options, train
+from llmrecipe.stages.place import Place, StageError
 
 STEPS = 6
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -118,3 +118,15 @@ def test_inverse_sqrt_has_fallen_to_071_after_its_timescale() -> None:
         schedule.step()
     assert max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.5**0.5)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("schedule-free", "optimizers"), ("8 bits", "quantization")])
+def test_the_package_of_an_optimizer_that_is_not_installed_is_named(
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options.check_packages(spec(name))
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(StageError) as caught:
+        options.check_packages(spec(name))
+    assert caught.value.help == f"pip install 'llmrecipe[{extra}]'"
+    options.check_packages(spec("sgd"))
