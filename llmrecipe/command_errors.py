@@ -90,8 +90,8 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
     DocumentError(
         "LR912",
         "no-equal-in-recipes",
-        "Checks, in `llmrecipe import` alone, that what a key of another tool does can be said in a recipe. The recipe is"
-        " written without it.",
+        "Checks, in `llmrecipe import` alone, that what a key of another tool does can be said in a recipe. The recipe"
+        " is written without it.",
         "A recipe that leaves it out trains something else, and says nothing of it.",
         "# axolotl.yaml\nrl: ebft",
         "# axolotl.yaml\nrl: dpo",
@@ -123,8 +123,8 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
     DocumentError(
         "LR916",
         "missing-for-import",
-        "Checks, in `llmrecipe import` alone, that the file says what a recipe cannot do without, and that files which it"
-        " names (`dataset_info.json`, a configuration of DeepSpeed) are there.",
+        "Checks, in `llmrecipe import` alone, that the file says what a recipe cannot do without, and that files"
+        " which it names (`dataset_info.json`, a configuration of DeepSpeed) are there.",
         "What they say would have to be guessed.",
         "# llamafactory.yaml, without data/dataset_info.json\ndataset: my_chats",
         "# llamafactory.yaml, with data/dataset_info.json that has the entry my_chats\ndataset: my_chats",
@@ -140,8 +140,8 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
     DocumentError(
         "LR918",
         "surprising-yaml",
-        "Says, in `llmrecipe import` alone, where the YAML 1.1 of the other tools reads a value as something else than it"
-        " seems to be: `no` as false, `012` as 10, `1_000` as 1000.",
+        "Says, in `llmrecipe import` alone, where the YAML 1.1 of the other tools reads a value as something else"
+        " than it seems to be: `no` as false, `012` as 10, `1_000` as 1000.",
         "The tool takes the value as it was read, and the recipe does as the tool does.",
         "# axolotl.yaml\neval_strategy: no",
         '# axolotl.yaml\neval_strategy: "no"',

@@ -1,4 +1,4 @@
-"""`llmrecipe import FILE`: a configuration of Axolotl, LLaMA-Factory or TRL -> a recipe, and what became of each key."""
+"""`llmrecipe import FILE`: a file of Axolotl, LLaMA-Factory or TRL -> a recipe, and what became of each key."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="RECIPE", help="write the recipe there (default: print it)")
     parser.add_argument("--force", action="store_true", help="overwrite RECIPE")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how the report is printed")
-    parser.add_argument("--method", choices=KINDS, help="which command of TRL the file is for (default: seen by its keys)")
+    parser.add_argument("--method", choices=KINDS, help="which command of TRL it is for (default: seen by its keys)")
     parser.add_argument("--accelerator", metavar="NAME", help="what it runs on, as `hardware.accelerator` names it")
     parser.add_argument("--num-accelerators", metavar="N", type=_count, help="devices of one machine")
 

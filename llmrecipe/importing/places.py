@@ -31,3 +31,9 @@ def place(case: Case, path: str, files: list[str], folder: bool = True) -> dict[
     if path.endswith(DATA_ENDINGS) or path.startswith(("./", "../", "/", "~")):
         return {"kind": "files", "paths": [path]}
     return {"kind": "hub", "dataset": path}
+
+
+def python_file(case: Case, module: str) -> str:
+    """The file of a Python module that stands beside the configuration; it is named, and never read."""
+    path = f"{module.replace('.', '/')}.py"
+    return case.local(path) or path

@@ -19,6 +19,7 @@ def spread(case: Case, extra: dict[str, Any] | None = None) -> None:
     """One of the two, or neither; with several devices and neither, DDP."""
     if case.has("deepspeed"):
         _deepspeed(case)
+        stepped_in_host_memory(case)
         for key in ("fsdp", "fsdp_config", "fsdp_version"):
             case.drop(key, "`deepspeed` is written, which goes before it")
     elif case.has("fsdp") or case.has("fsdp_config") or extra:
@@ -56,6 +57,17 @@ def _deepspeed(case: Case) -> None:
     case.differ(
         "deepspeed", f"`{value}` is not here: its stage is taken from its name", "compare it with `distributed`"
     )
+
+
+def stepped_in_host_memory(case: Case) -> None:
+    """DeepSpeed steps an offloaded AdamW itself, in 32 bits."""
+    optimizer = case.written("training.optimizer") or {}
+    if case.written("distributed.offload_optimizer") is None or not optimizer.keys() & {"bits", "paged"}:
+        return
+    for key in ("bits", "paged"):
+        optimizer.pop(key, None)
+    help_ = "nothing: host memory holds it"
+    case.differ("deepspeed", "the optimizer is stepped in host memory, in 32 bits", help_)
 
 
 def zero(configuration: dict[str, Any]) -> dict[str, Any]:

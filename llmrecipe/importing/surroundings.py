@@ -62,8 +62,15 @@ def base(case: Case, key: str) -> None:
 
 def attention(case: Case, key: Key, value: Any) -> None:
     """How attention is computed -> `model.attention`."""
-    names = {"fa2": "flash_attention_2", "fa3": "flash_attention_3", "disabled": "eager", "auto": "sdpa",
-             "flash": "flash_attention_2", "flex": "flex_attention", "sdp": "sdpa"}  # fmt: skip
+    names = {
+        "fa2": "flash_attention_2",
+        "fa3": "flash_attention_3",
+        "disabled": "eager",
+        "auto": "sdpa",
+        "flash": "flash_attention_2",
+        "flex": "flex_attention",
+        "sdp": "sdpa",
+    }
     found = names.get(str(value), str(value))
     if found in ATTENTIONS:
         case.map(key, "model.attention", found, "" if found == value else f"from `{value}`")

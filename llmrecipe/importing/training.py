@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmrecipe.importing.case import Case, UnfitError
-from llmrecipe.importing.values import boolean, decimal, number, positive, whole
+from llmrecipe.importing.case import Case
+from llmrecipe.importing.values import boolean, decimal, number, positive, whole, word
 
 MOVES_NOTHING = "it changes how fast a run is, not what it makes; the run decides it"
 
@@ -40,7 +40,12 @@ def batch(case: Case, names: Names) -> None:
     """Sequences of one device times accumulation times devices -> `training.global_batch_size`."""
     micro = case.read(names.micro, positive)
     steps = case.read("gradient_accumulation_steps", positive) or 1
-    if micro is None:
+    if micro == 1 and steps % 2 == 0 and case.written("method.kind") == "kto":
+        micro, steps = 2, steps // 2
+        case.map(
+            names.micro, "training.per_device_train_batch_size", 2, "KTO needs two rows at once: half the accumulation"
+        )
+    elif micro is None:
         micro = names.micro_default
         case.imply("training.per_device_train_batch_size", micro, f"{case.tool} takes {micro} without being told")
     else:
@@ -67,9 +72,9 @@ _OTHER = "write one of constant, linear, cosine, inverse_sqrt and warmup_stable_
 
 def schedule(case: Case, names: Names, warmup_default: tuple[str, float] | None = None) -> None:
     """The scheduler, its options and its warm-up -> `training.schedule`."""
-    name = case.get(names.schedule, names.schedule_default)
+    name = word(case.get(names.schedule, names.schedule_default))
     options = _options(case, "lr_scheduler_kwargs")
-    found = _SCHEDULES.get(name, _unknown_schedule)(options) if isinstance(name, str) else None
+    found = _SCHEDULES.get(name, _unknown_schedule)(options)
     if found is None:
         case.block(names.schedule, f"the schedule `{name}` has no equal here", _OTHER)
         case.block("lr_scheduler_kwargs", f"options of `{name}`, which has no equal here", _OTHER)
@@ -159,13 +164,13 @@ _SCHEDULES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
 ADAM_KEYS = {"adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "epsilon"}
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("adamw_torch_fused", "adamw_torch", "adamw_hf", "adamw_apex_fused"), {"kind": "adamw"}),
-    **dict.fromkeys(("adamw_bnb_8bit", "adamw_8bit", "adamw_torch_8bit"), {"kind": "adamw", "bits": 8}),
-    **dict.fromkeys(("paged_adamw", "paged_adamw_32bit"), {"kind": "adamw", "paged": True}),
+    **{name: {"kind": "adamw"} for name in ("adamw_torch_fused", "adamw_torch", "adamw_hf", "adamw_apex_fused")},
+    **{name: {"kind": "adamw", "bits": 8} for name in ("adamw_bnb_8bit", "adamw_8bit", "adamw_torch_8bit")},
+    **{name: {"kind": "adamw", "paged": True} for name in ("paged_adamw", "paged_adamw_32bit")},
     "paged_adamw_8bit": {"kind": "adamw", "bits": 8, "paged": True},
-    **dict.fromkeys(("lion", "lion_32bit", "lion_pytorch"), {"kind": "lion"}),
+    **{name: {"kind": "lion"} for name in ("lion", "lion_32bit", "lion_pytorch")},
     "lion_8bit": {"kind": "lion", "bits": 8},
-    **dict.fromkeys(("paged_lion", "paged_lion_32bit"), {"kind": "lion", "paged": True}),
+    **{name: {"kind": "lion", "paged": True} for name in ("paged_lion", "paged_lion_32bit")},
     "paged_lion_8bit": {"kind": "lion", "bits": 8, "paged": True},
     "ademamix": {"kind": "ademamix"},
     "ademamix_8bit": {"kind": "ademamix", "bits": 8},
@@ -187,8 +192,8 @@ _OPTIMIZER_HELP = "write one of `llmrecipe explain training.optimizer`; with 8 b
 
 def optimizer(case: Case, names: Names) -> None:
     """The optimizer and the numbers of Adam -> `training.optimizer`."""
-    name = case.get(names.optimizer, names.optimizer_default)
-    found = OPTIMIZERS.get(name) if isinstance(name, str) else None
+    name = word(case.get(names.optimizer, names.optimizer_default))
+    found = OPTIMIZERS.get(name)
     if found is None:
         case.block(names.optimizer, f"the optimizer `{name}` has no equal here", _OPTIMIZER_HELP)
         found = {"kind": "adamw"}
@@ -231,8 +236,15 @@ def precision(case: Case, bf16: Any) -> None:
 # -- validation and checkpoints --
 
 EVALUATION_KEYS = ("eval_strategy", "evaluation_strategy", "eval_steps")
-SAVING_KEYS = ("save_strategy", "save_steps", "save_total_limit", "load_best_model_at_end", "metric_for_best_model",
-               "greater_is_better", "early_stopping_patience")  # fmt: skip
+SAVING_KEYS = (
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+    "early_stopping_patience",
+)
 _STEPS_HELP = "write whole steps; `llmrecipe plan` says how many steps there are"
 
 
@@ -285,6 +297,7 @@ def checkpoints(case: Case, default_limit: int | None) -> None:
     strategy = case.get("save_strategy")
     strategy = "no" if strategy is False else strategy
     best = bool(case.read("load_best_model_at_end", boolean)) or strategy == "best"
+    compared = best and case.written("training.eval_steps") is not None
     match strategy:
         case "steps":
             case.map("save_strategy", "training.checkpoints.save_steps")
@@ -292,8 +305,10 @@ def checkpoints(case: Case, default_limit: int | None) -> None:
             case.drop("save_strategy", "checkpoints are what a run resumes from; they are gone when it ends")
         case "epoch":
             case.drop("save_strategy", "checkpoints come every `save_steps` steps; the trained model is always saved")
-        case "best":
+        case "best" if compared:
             case.map("save_strategy", "training.checkpoints.best")
+        case "best":
+            case.drop("save_strategy", "validations are compared, and there is one alone without `training.eval_steps`")
         case str():
             case.block("save_strategy", f"`{strategy}` is no moment of saving", "write `steps`", "unfit-imported-value")
     steps = case.read("save_steps", number)
@@ -319,6 +334,14 @@ def _best(case: Case, wanted: bool) -> None:
     greater = bool(case.read("greater_is_better", boolean)) if case.has("greater_is_better") else metric[-4:] != "loss"
     what: dict[str, Any] = {} if metric == "eval_loss" else {"metric": metric, "greater_is_better": greater}
     patience = case.read("early_stopping_patience", positive)
+    if (wanted or patience is not None) and case.written("training.eval_steps") is None:
+        because = "validations are compared, and there is one alone without `training.eval_steps`"
+        for key in ("load_best_model_at_end", "early_stopping_patience", "save_strategy"):
+            if case.has(key) and (key != "save_strategy" or wanted):
+                case.differ(key, f"left out: {because}", _STEPS_HELP)
+            if key != "save_strategy":
+                case.drop(key, because)
+        wanted, patience = False, None
     if wanted:
         case.put("training.checkpoints.best", what)
     if patience is not None:
@@ -385,10 +408,3 @@ def amount(case: Case, epochs: str, default: float) -> None:
         case.block(epochs, f"`{epochs}` must be above 0", "correct it", "unfit-imported-value")
     else:
         case.map(epochs, "training.num_train_epochs", passes if passes != int(passes) else int(passes))
-
-
-def checked(value: Any, known: tuple[str, ...]) -> str:
-    """A word of a closed set."""
-    if value in known:
-        return str(value)
-    raise UnfitError(f"must be one of {', '.join(known)}, not `{value}`")

@@ -70,6 +70,17 @@ def texts(value: Any) -> list[str]:
     return [text(item) for item in items]
 
 
+def numbers(value: Any) -> list[float]:
+    """A list of numbers; texts between commas too."""
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    return [decimal(item) for item in items]
+
+
+def word(value: Any) -> str:
+    """What is compared with words of a closed set: a text, or what YAML made of one."""
+    return str(value) if isinstance(value, str | bool | int | float) else ""
+
+
 def names(value: Any) -> list[str]:
     """Texts between commas, or a list of texts."""
     if isinstance(value, str):
@@ -123,6 +134,18 @@ def off(message: str, help_: str) -> Rule:
             case.block(path, message, help_)
 
     return rule
+
+
+def belongs(switch: str, on: tuple[Any, ...], rule: Rule) -> Rule:
+    """The key belongs to another one, and is passed over unless that has one of some values."""
+
+    def of_switch(case: Case, path: Path, value: Any) -> None:
+        if any(_same(case.get(switch), each) for each in on):
+            rule(case, path, value)
+        else:
+            case.drop(path, f"it belongs to `{switch}`, which does not ask for it")
+
+    return of_switch
 
 
 def never(message: str, help_: str) -> Rule:

@@ -1,6 +1,7 @@
 """A recipe as data -> YAML text in the style of the project, with a comment where the other tool said nothing."""
 
 import json
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +103,8 @@ def _scalar(value: Any, flow: bool) -> str:
 
 def _number(value: float) -> str:
     """`2e-4` rather than 0.0002; whole numbers keep their point."""
+    if not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     if value and not 1e-3 <= abs(value) < 1e16:
         mantissa, exponent = f"{value:.15e}".split("e")
         return f"{float(mantissa):g}".removesuffix(".0") + f"e{int(exponent)}" if _exact(value) else repr(value)

@@ -43,8 +43,16 @@ NAMES = Names(
     schedule_default="cosine",
 )
 
-PARALLEL_KEYS = ("dp_shard_size", "dp_replicate_size", "tensor_parallel_size", "context_parallel_size",
-                 "expert_parallel_size", "sequence_parallel_degree", "heads_k_stride", "ring_attn_func")  # fmt: skip
+PARALLEL_KEYS = (
+    "dp_shard_size",
+    "dp_replicate_size",
+    "tensor_parallel_size",
+    "context_parallel_size",
+    "expert_parallel_size",
+    "sequence_parallel_degree",
+    "heads_k_stride",
+    "ring_attn_func",
+)
 _PARALLEL_HELP = "use `distributed: {kind: fsdp}`, whose shares need no such degree"
 
 
@@ -126,10 +134,26 @@ def _saving(case: Case) -> None:
     checkpoints(case, 4)
 
 
-TRACKING_KEYS = ("wandb_project", "wandb_entity", "wandb_name", "wandb_run_id", "wandb_watch", "wandb_log_model",
-                 "wandb_mode", "use_wandb", "mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_run_name",
-                 "hf_mlflow_log_artifacts", "use_mlflow", "trackio_project_name", "trackio_run_name", "trackio_space_id",
-                 "use_trackio", "use_tensorboard")  # fmt: skip
+TRACKING_KEYS = (
+    "wandb_project",
+    "wandb_entity",
+    "wandb_name",
+    "wandb_run_id",
+    "wandb_watch",
+    "wandb_log_model",
+    "wandb_mode",
+    "use_wandb",
+    "mlflow_tracking_uri",
+    "mlflow_experiment_name",
+    "mlflow_run_name",
+    "hf_mlflow_log_artifacts",
+    "use_mlflow",
+    "trackio_project_name",
+    "trackio_run_name",
+    "trackio_space_id",
+    "use_trackio",
+    "use_tensorboard",
+)
 
 
 def _tracking(case: Case) -> None:
@@ -169,9 +193,22 @@ def _tracking(case: Case) -> None:
 AXOLOTL = Tool(
     name="axolotl",
     title="Axolotl",
-    signs={"base_model": 3, "micro_batch_size": 3, "sequence_len": 3, "sample_packing": 2, "adapter": 1, "num_epochs": 2,
-           "val_set_size": 2, "lora_target_linear": 2, "lr_scheduler": 2, "datasets": 1, "dataset_prepared_path": 2,
-           "saves_per_epoch": 2, "pretraining_dataset": 2, "optimizer": 1},
+    signs={
+        "base_model": 3,
+        "micro_batch_size": 3,
+        "sequence_len": 3,
+        "sample_packing": 2,
+        "adapter": 1,
+        "num_epochs": 2,
+        "val_set_size": 2,
+        "lora_target_linear": 2,
+        "lr_scheduler": 2,
+        "datasets": 1,
+        "dataset_prepared_path": 2,
+        "saves_per_epoch": 2,
+        "pretraining_dataset": 2,
+        "optimizer": 1,
+    },
     steps=(
         Step(PARALLEL_KEYS, _devices),
         Step(MODEL_KEYS, model),
@@ -193,4 +230,4 @@ AXOLOTL = Tool(
         Step(SPREAD_KEYS, _spread),
     ),
     rules=RULES,
-)  # fmt: skip
+)

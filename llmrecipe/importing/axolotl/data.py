@@ -11,8 +11,17 @@ from llmrecipe.importing.templates import chat_template
 from llmrecipe.importing.values import boolean, number, text, texts
 from llmrecipe.source import Path
 
-DATA_KEYS = ("datasets", "test_datasets", "pretraining_dataset", "val_set_size", "sample_packing", "train_on_inputs",
-             "dataset_exact_deduplication", "eval_sample_packing", "pretraining_sample_concatenation")  # fmt: skip
+DATA_KEYS = (
+    "datasets",
+    "test_datasets",
+    "pretraining_dataset",
+    "val_set_size",
+    "sample_packing",
+    "train_on_inputs",
+    "dataset_exact_deduplication",
+    "eval_sample_packing",
+    "pretraining_sample_concatenation",
+)
 
 
 @dataclass(frozen=True)
@@ -70,14 +79,50 @@ _DEFAULT_ROLES = {
 }
 
 ITEM_KEYS = (
-    "path", "name", "split", "type", "data_files", "ds_type", "revision", "trust_remote_code", "shards", "shards_idx",
-    "preprocess_shards", "field", "text_column", "field_messages", "field_chosen", "field_rejected", "field_prompt",
-    "field_instruction", "field_output", "field_input", "field_system", "field_tools", "field_thinking",
-    "template_thinking_key", "message_property_mappings", "message_field_role", "message_field_content",
-    "message_field_training", "roles", "roles_to_train", "train_on_eos", "train_on_eot", "chat_template",
-    "chat_template_jinja", "drop_system_message", "conversation", "split_thinking", "skip", "step_separator",
-    "max_completion_length", "train_on_last_step_only", "input_format", "input_transform",
-)  # fmt: skip
+    "path",
+    "name",
+    "split",
+    "type",
+    "data_files",
+    "ds_type",
+    "revision",
+    "trust_remote_code",
+    "shards",
+    "shards_idx",
+    "preprocess_shards",
+    "field",
+    "text_column",
+    "field_messages",
+    "field_chosen",
+    "field_rejected",
+    "field_prompt",
+    "field_instruction",
+    "field_output",
+    "field_input",
+    "field_system",
+    "field_tools",
+    "field_thinking",
+    "template_thinking_key",
+    "message_property_mappings",
+    "message_field_role",
+    "message_field_content",
+    "message_field_training",
+    "roles",
+    "roles_to_train",
+    "train_on_eos",
+    "train_on_eot",
+    "chat_template",
+    "chat_template_jinja",
+    "drop_system_message",
+    "conversation",
+    "split_thinking",
+    "skip",
+    "step_separator",
+    "max_completion_length",
+    "train_on_last_step_only",
+    "input_format",
+    "input_transform",
+)
 
 
 def data(case: Case) -> None:
@@ -232,8 +277,14 @@ def _written(case: Case, at: Path, item: dict[str, Any]) -> Written | None:
 
 def _custom(case: Case, at: Path, kind: dict[str, Any], format: str) -> Written:
     """A type that names its columns, and perhaps a prompt of its own."""
-    roles = {"field_instruction": "instruction", "field_input": "input", "field_output": "output",
-             "field_prompt": "prompt", "field_chosen": "chosen", "field_rejected": "rejected"}  # fmt: skip
+    roles = {
+        "field_instruction": "instruction",
+        "field_input": "input",
+        "field_output": "output",
+        "field_prompt": "prompt",
+        "field_chosen": "chosen",
+        "field_rejected": "rejected",
+    }
     columns = {}
     for key, value in kind.items():
         path = (*at, "type", key)
@@ -262,8 +313,13 @@ def _columns(case: Case, at: Path, found: dict[str, Any]) -> dict[str, str]:
             case.block(key, message, "rewrite the rows as {role, content}, or as {from, value}")
     role = {"messages": "messages", "conversations": "conversations", "preference": "prompt"}
     here = role.get(found["format"])
-    for name, target in (("field_messages", here), ("field", "text"), ("text_column", "text"),
-                        ("field_chosen", "chosen"), ("field_rejected", "rejected")):  # fmt: skip
+    for name, target in (
+        ("field_messages", here),
+        ("field", "text"),
+        ("text_column", "text"),
+        ("field_chosen", "chosen"),
+        ("field_rejected", "rejected"),
+    ):
         value = case.get((*at, name))
         if value is not None and target is not None:
             case.map((*at, name), "data.train.columns")
@@ -281,15 +337,20 @@ def _property_mappings(case: Case, at: Path) -> tuple[str, str]:
     role = mapping.get("role") or case.get((*at, "message_field_role"), "role")
     content = mapping.get("content") or case.get((*at, "message_field_content"), "content")
     if (role, content) in (("from", "value"), ("role", "content")):
-        for key in (("message_field_role",), ("message_field_content",), ("message_property_mappings", "role"),
-                    ("message_property_mappings", "content")):  # fmt: skip
+        for key in (
+            ("message_field_role",),
+            ("message_field_content",),
+            ("message_property_mappings", "role"),
+            ("message_property_mappings", "content"),
+        ):
             case.map((*at, *key), "data.train.format")
     return str(role), str(content)
 
 
 def _rest(case: Case, at: Path) -> None:
     """Options of a dataset that have one value here, and keys that are none."""
-    for role, sources in case.get((*at, "roles"), {}).items():
+    roles = case.get((*at, "roles"), {})
+    for role, sources in roles.items() if isinstance(roles, dict) else ():
         known = _DEFAULT_ROLES.get(role, ())
         for index, source in enumerate(sources if isinstance(sources, list) else [sources]):
             path = (*at, "roles", role, index) if isinstance(sources, list) else (*at, "roles", role)

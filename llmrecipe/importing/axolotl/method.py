@@ -4,14 +4,33 @@ from typing import Any
 
 from llmrecipe.importing.axolotl.data import kinds
 from llmrecipe.importing.case import Case
-from llmrecipe.importing.values import Convert, boolean, decimal, number, positive, texts, whole
+from llmrecipe.importing.places import python_file
+from llmrecipe.importing.values import Convert, boolean, decimal, number, numbers, positive, texts, whole, word
 from llmrecipe.source import Path
 
 METHOD_KEYS = (
-    "rl", "trl", "vllm", "reward_model", "num_labels", "center_rewards_coefficient", "rl_beta", "dpo_beta", "orpo_alpha",
-    "kto_desirable_weight", "kto_undesirable_weight", "simpo_gamma", "cpo_alpha", "dpo_label_smoothing",
-    "dpo_use_weighting", "dpo_loss_type", "dpo_loss_weights", "rpo_alpha", "train_on_inputs", "use_dft", "precompute_ref_log_probs",
-)  # fmt: skip
+    "rl",
+    "trl",
+    "vllm",
+    "reward_model",
+    "num_labels",
+    "center_rewards_coefficient",
+    "rl_beta",
+    "dpo_beta",
+    "orpo_alpha",
+    "kto_desirable_weight",
+    "kto_undesirable_weight",
+    "simpo_gamma",
+    "cpo_alpha",
+    "dpo_label_smoothing",
+    "dpo_use_weighting",
+    "dpo_loss_type",
+    "dpo_loss_weights",
+    "rpo_alpha",
+    "train_on_inputs",
+    "use_dft",
+    "precompute_ref_log_probs",
+)
 
 _KIND = {"dpo": "dpo", "ipo": "dpo", "kto": "kto", "orpo": "orpo", "simpo": "cpo", "grpo": "grpo", "gdpo": "grpo"}
 _BETA = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "cpo": 0.1, "grpo": 0.0}
@@ -19,13 +38,13 @@ _BETA = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "cpo": 0.1, "grpo": 0.0}
 
 def method(case: Case) -> None:
     """`method` with its options."""
-    rl = case.get("rl")
+    rl = word(case.get("rl", ""))
     if case.read("reward_model", boolean):
         _reward(case)
     elif rl in _KIND:
         _from_answers(case, rl)
     else:
-        if rl is not None:
+        if rl:
             help_ = "write one of the methods of `llmrecipe explain method`"
             case.block("rl", f"the method `{rl}` has no equal here", help_)
         _supervised(case)
@@ -108,11 +127,10 @@ def _beta(case: Case, kind: str) -> None:
 
 def _dpo(case: Case, rl: str) -> None:
     losses = case.read("dpo_loss_type", texts)
-    weights = case.get("dpo_loss_weights", [])
+    weights = case.read("dpo_loss_weights", numbers)
     if losses and len(losses) > 1:
         pairs = [
-            {"loss": loss, "weight": float(weight)}
-            for loss, weight in zip(losses, weights or [1] * len(losses), strict=False)
+            {"loss": loss, "weight": weight} for loss, weight in zip(losses, weights or [1] * len(losses), strict=False)
         ]
         case.map("dpo_loss_type", "method.loss_type", pairs)
         case.map("dpo_loss_weights", "method.loss_type")
@@ -135,18 +153,42 @@ def _dpo(case: Case, rl: str) -> None:
 # -- answers that the model gives while it is trained --
 
 _GENERATION: dict[str, Convert] = {
-    "num_generations": positive, "max_completion_length": positive, "temperature": decimal, "top_p": decimal,
-    "top_k": whole, "epsilon": decimal, "epsilon_high": decimal, "num_iterations": positive, "beta": decimal,
-    "use_vllm": boolean, "loss_type": str, "vllm_mode": str, "mask_truncated_completions": boolean,
-    "importance_sampling_level": str, "steps_per_generation": positive, "vllm_gpu_memory_utilization": decimal,
+    "num_generations": positive,
+    "max_completion_length": positive,
+    "temperature": decimal,
+    "top_p": decimal,
+    "top_k": whole,
+    "epsilon": decimal,
+    "epsilon_high": decimal,
+    "num_iterations": positive,
+    "beta": decimal,
+    "use_vllm": boolean,
+    "loss_type": str,
+    "vllm_mode": str,
+    "mask_truncated_completions": boolean,
+    "importance_sampling_level": str,
+    "steps_per_generation": positive,
+    "vllm_gpu_memory_utilization": decimal,
     "vllm_server_base_url": str,
-}  # fmt: skip
+}
 """Keys of `trl` that the method has by the same name."""
 _LOGS = ("log_completions", "num_completions_to_print", "log_unique_prompts", "vllm_server_timeout", "async_prefetch")
-_SERVED = {"gpu_memory_utilization": "vllm_gpu_memory_utilization", "max_model_len": "vllm_max_model_length",
-           "tensor_parallel_size": "vllm_tensor_parallel_size"}  # fmt: skip
-_SERVER_ONLY = ("serve_module", "enforce_eager", "host", "port", "dtype", "enable_prefix_caching", "data_parallel_size",
-                "enable_reasoning", "reasoning_parser")  # fmt: skip
+_SERVED = {
+    "gpu_memory_utilization": "vllm_gpu_memory_utilization",
+    "max_model_len": "vllm_max_model_length",
+    "tensor_parallel_size": "vllm_tensor_parallel_size",
+}
+_SERVER_ONLY = (
+    "serve_module",
+    "enforce_eager",
+    "host",
+    "port",
+    "dtype",
+    "enable_prefix_caching",
+    "data_parallel_size",
+    "enable_reasoning",
+    "reasoning_parser",
+)
 
 
 def _generated(case: Case, rl: str) -> None:
@@ -200,16 +242,16 @@ def _generation(case: Case, path: Path, value: Any) -> None:
 
 def _rewards(case: Case) -> None:
     functions = case.read(("trl", "reward_funcs"), texts) or []
-    weights = case.get(("trl", "reward_weights"), [])
+    weights = case.read(("trl", "reward_weights"), numbers) or []
     if not functions:
         case.lack("there are no rewards to learn from", "write `method.reward_functions`")
         return
     found = []
     for index, dotted_name in enumerate(functions):
         module, _, function = dotted_name.rpartition(".")
-        reward: dict[str, Any] = {"kind": "python", "path": f"{module.replace('.', '/')}.py", "function": function}
+        reward: dict[str, Any] = {"kind": "python", "path": python_file(case, module), "function": function}
         if index < len(weights):
-            reward["weight"] = float(weights[index])
+            reward["weight"] = weights[index]
         found.append(reward)
     case.put("method.reward_functions", found)
     case.map(("trl", "reward_funcs"), "method.reward_functions", None, "needs `llmrecipe run --allow-code`")

@@ -38,11 +38,26 @@ def model(case: Case) -> None:
 # -- adapter --
 
 ADAPTER_KEYS = (
-    "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_linear",
-    "lora_target_parameters", "lora_modules_to_save", "lora_fan_in_fan_out", "peft_use_dora", "peft_use_rslora",
-    "peft_layers_to_transform", "peft_init_lora_weights", "peft_trainable_token_indices", "loraplus_lr_ratio",
-    "loraplus_lr_embedding", "load_in_8bit", "load_in_4bit", "bnb_config_kwargs",
-)  # fmt: skip
+    "adapter",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "lora_target_linear",
+    "lora_target_parameters",
+    "lora_modules_to_save",
+    "lora_fan_in_fan_out",
+    "peft_use_dora",
+    "peft_use_rslora",
+    "peft_layers_to_transform",
+    "peft_init_lora_weights",
+    "peft_trainable_token_indices",
+    "loraplus_lr_ratio",
+    "loraplus_lr_embedding",
+    "load_in_8bit",
+    "load_in_4bit",
+    "bnb_config_kwargs",
+)
 
 _INITIALIZATIONS = ("gaussian", "orthogonal", "olora", "pissa", "pissa_niter_4", "pissa_niter_16")
 _NO_ADAPTER = "there is no adapter, and it is passed over"
@@ -142,7 +157,8 @@ def quantization(case: Case) -> None:
         case.map("load_in_8bit", "model.quantization", {"kind": "int8"})
     for key in ("load_in_4bit", "load_in_8bit"):
         case.drop(key, "it is off")
-    for option, value in case.get("bnb_config_kwargs", {}).items():
+    options = case.get("bnb_config_kwargs", {})
+    for option, value in options.items() if isinstance(options, dict) else ():
         _bits(case, ("bnb_config_kwargs", option), value)
 
 
@@ -166,10 +182,20 @@ TOKENIZER_KEYS = ("chat_template", "chat_template_jinja", "special_tokens", "tok
 
 USUAL = {
     "bos_token": ("<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>"),
-    "eos_token": ("</s>", "<|end_of_text|>", "<|eot_id|>", "<eos>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>",
-                  "<|return|>", "<|end|>", "<turn|>"),
+    "eos_token": (
+        "</s>",
+        "<|end_of_text|>",
+        "<|eot_id|>",
+        "<eos>",
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<end_of_turn>",
+        "<|return|>",
+        "<|end|>",
+        "<turn|>",
+    ),
     "unk_token": ("<unk>", "<|endoftext|>", "[UNK]"),
-}  # fmt: skip
+}
 _NO_TOKENS = "give the model folder a tokenizer with this token, since a recipe changes none"
 
 

@@ -9,10 +9,20 @@ from llmrecipe.importing.case import Case
 from llmrecipe.importing.places import place
 from llmrecipe.importing.spreading import beside
 from llmrecipe.importing.templates import HELP, TEMPLATE, of_family, own_template
-from llmrecipe.importing.values import boolean, names, number, positive, whole
+from llmrecipe.importing.values import boolean, names, number, numbers, positive
 
-DATA_KEYS = ("dataset", "eval_dataset", "dataset_dir", "max_samples", "val_size", "mix_strategy", "interleave_probs",
-             "packing", "neat_packing", "template")  # fmt: skip
+DATA_KEYS = (
+    "dataset",
+    "eval_dataset",
+    "dataset_dir",
+    "max_samples",
+    "val_size",
+    "mix_strategy",
+    "interleave_probs",
+    "packing",
+    "neat_packing",
+    "template",
+)
 
 _INFO = "dataset_info.json"
 _ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}
@@ -23,7 +33,7 @@ def data(case: Case) -> None:
     """Everything that is said of data."""
     folder = str(case.get("dataset_dir", "data"))
     info = beside(case, f"{folder}/{_INFO}") if not folder.startswith(("REMOTE:", "ONLINE")) else None
-    sources = [_source(case, "dataset", name, folder, info) for name in names(case.get("dataset", []))]
+    sources = [_source(case, "dataset", name, folder, info) for name in (case.read("dataset", names) or [])]
     if not sources:
         case.lack("there is no dataset", "write the data into `data.train`")
         sources = [{"kind": "files", "paths": ["data/train.jsonl"], "format": "messages"}]
@@ -37,7 +47,7 @@ def data(case: Case) -> None:
 
 
 def _told(case: Case, key: str, to: str, info: Mapping[str, Any] | None) -> None:
-    unknown = [name for name in names(case.get(key, [])) if info is None or not isinstance(info.get(name), dict)]
+    unknown = [name for name in (case.read(key, names) or []) if info is None or not isinstance(info.get(name), dict)]
     if not unknown:
         case.map(key, to, None, f"by {_INFO}")
     elif info is not None:
@@ -51,8 +61,8 @@ def _told(case: Case, key: str, to: str, info: Mapping[str, Any] | None) -> None
 def _source(case: Case, key: str, name: str, folder: str, info: Mapping[str, Any] | None) -> dict[str, Any]:
     entry = (info or {}).get(name)
     if not isinstance(entry, dict):
-        plain = case.get("stage") == "pt"
-        return {"kind": "files", "paths": [f"{folder}/{name}.json"], "format": "text" if plain else "instruction"}
+        guessed = _format(case, key, name, {"columns": {"prompt": "text"}} if case.get("stage") == "pt" else {})
+        return {"kind": "files", "paths": [f"{folder}/{name}.json"], **guessed}
     if entry.get("hf_hub_url"):
         found: dict[str, Any] = {"kind": "hub", "dataset": str(entry["hf_hub_url"])}
         found |= {"config": str(entry["subset"])} if entry.get("subset") else {}
@@ -79,12 +89,18 @@ def _format(case: Case, key: str, name: str, entry: Mapping[str, Any]) -> dict[s
     if case.get("stage") == "pt":
         return _named("text", {"text": columns.get("prompt", "instruction")})
     if entry.get("formatting", "alpaca") == "alpaca":
-        return _alpaca(columns, bool(entry.get("ranking")))
+        return _alpaca(columns, bool(entry.get("ranking")), case.get("stage") == "ppo")
     turns = "messages" if (tags.get("role_tag"), tags.get("content_tag")) == ("role", "content") else "conversations"
     column = columns.get("messages", "conversations")
     if entry.get("ranking"):
-        return _named("preference", {"prompt": column, "chosen": columns.get("chosen", "chosen"),
-                                     "rejected": columns.get("rejected", "rejected")})  # fmt: skip
+        return _named(
+            "preference",
+            {
+                "prompt": column,
+                "chosen": columns.get("chosen", "chosen"),
+                "rejected": columns.get("rejected", "rejected"),
+            },
+        )
     if "kto_tag" in columns:
         message = f"the conversations of `{name}` hold prompt and answer in one, which is not taken apart"
         case.differ(key, message, "prepare the columns `prompt`, `completion` and `label`")
@@ -92,15 +108,27 @@ def _format(case: Case, key: str, name: str, entry: Mapping[str, Any]) -> dict[s
     return _named(turns, {turns: column})
 
 
-def _alpaca(columns: Mapping[str, str], ranking: bool) -> dict[str, Any]:
+def _alpaca(columns: Mapping[str, str], ranking: bool, asked: bool) -> dict[str, Any]:
+    if asked:
+        return _named("question", {"question": columns.get("prompt", "instruction")})
     if ranking:
-        return _named("preference", {"prompt": columns.get("prompt", "instruction"),
-                                     "chosen": columns.get("chosen", "chosen"),
-                                     "rejected": columns.get("rejected", "rejected")})  # fmt: skip
+        return _named(
+            "preference",
+            {
+                "prompt": columns.get("prompt", "instruction"),
+                "chosen": columns.get("chosen", "chosen"),
+                "rejected": columns.get("rejected", "rejected"),
+            },
+        )
     if "kto_tag" in columns:
-        return _named("unpaired_preference", {"prompt": columns.get("prompt", "instruction"),
-                                              "completion": columns.get("response", "output"),
-                                              "label": columns["kto_tag"]})  # fmt: skip
+        return _named(
+            "unpaired_preference",
+            {
+                "prompt": columns.get("prompt", "instruction"),
+                "completion": columns.get("response", "output"),
+                "label": columns["kto_tag"],
+            },
+        )
     return _named("instruction", {name: columns.get(role, name) for role, name in _ALPACA.items()})
 
 
@@ -119,13 +147,11 @@ def _amounts(case: Case, sources: list[dict[str, Any]]) -> None:
 
 def _mixture(case: Case, sources: list[dict[str, Any]]) -> None:
     strategy = case.get("mix_strategy", "concat")
-    shares = case.get("interleave_probs")
+    weights = case.read("interleave_probs", numbers) or [1.0] * len(sources)
     if strategy == "concat":
         case.drop("mix_strategy", "all rows of all sources, here too")
         case.drop("interleave_probs", "it belongs to the interleaving strategies")
         return
-    parts = names(shares) if isinstance(shares, str) else shares if isinstance(shares, list) else []
-    weights = [float(number(part)) for part in parts] or [1.0] * len(sources)
     if len(weights) == len(sources) > 1:
         for source, weight in zip(sources, weights, strict=True):
             source["weight"] = weight
@@ -135,7 +161,7 @@ def _mixture(case: Case, sources: list[dict[str, Any]]) -> None:
 
 
 def _validation(case: Case, folder: str, info: Mapping[str, Any] | None) -> None:
-    held = [_source(case, "eval_dataset", name, folder, info) for name in names(case.get("eval_dataset", []))]
+    held = [_source(case, "eval_dataset", name, folder, info) for name in (case.read("eval_dataset", names) or [])]
     share = case.read("val_size", number)
     if held:
         _told(case, "eval_dataset", "data.validation.sources", info)
@@ -144,7 +170,7 @@ def _validation(case: Case, folder: str, info: Mapping[str, Any] | None) -> None
     elif share and share < 1:
         case.map("val_size", "data.validation.fraction", float(share), "rows are chosen by a hash of their content")
     elif share:
-        message = f"a number of rows ({whole(share)}) cannot be held out, only a share of them"
+        message = f"a number of rows ({share:g}) cannot be held out, only a share of them"
         case.block("val_size", message, "write `data: {validation: {fraction: 0.05}}`")
     case.drop("val_size", "0 holds out nothing, as without it here")
 

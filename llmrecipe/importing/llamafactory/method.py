@@ -6,18 +6,55 @@ from llmrecipe.importing.case import Case
 from llmrecipe.importing.values import boolean, decimal, names, number, positive, text, whole
 
 METHOD_KEYS = (
-    "stage", "pref_beta", "pref_loss", "pref_ftx", "dpo_label_smoothing", "kto_chosen_weight", "kto_rejected_weight",
-    "simpo_gamma", "ref_model", "ref_model_adapters", "ref_model_quantization_bit", "ld_alpha", "reward_model",
-    "reward_model_adapters", "reward_model_quantization_bit", "reward_model_type", "ppo_buffer_size", "ppo_epochs",
-    "ppo_score_norm", "ppo_target", "ppo_whiten_rewards", "train_on_prompt", "mask_history", "use_dft_loss",
-    "max_new_tokens", "temperature", "top_p", "top_k",
-)  # fmt: skip
+    "stage",
+    "pref_beta",
+    "pref_loss",
+    "pref_ftx",
+    "dpo_label_smoothing",
+    "kto_chosen_weight",
+    "kto_rejected_weight",
+    "simpo_gamma",
+    "ref_model",
+    "ref_model_adapters",
+    "ref_model_quantization_bit",
+    "ld_alpha",
+    "reward_model",
+    "reward_model_adapters",
+    "reward_model_quantization_bit",
+    "reward_model_type",
+    "ppo_buffer_size",
+    "ppo_epochs",
+    "ppo_score_norm",
+    "ppo_target",
+    "ppo_whiten_rewards",
+    "train_on_prompt",
+    "mask_history",
+    "use_dft_loss",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+)
 
 ADAPTER_KEYS = (
-    "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target", "additional_target", "use_rslora",
-    "use_dora", "pissa_init", "pissa_iter", "pissa_convert", "loraplus_lr_ratio", "loraplus_lr_embedding",
-    "quantization_bit", "quantization_method", "quantization_type", "double_quantization",
-)  # fmt: skip
+    "finetuning_type",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target",
+    "additional_target",
+    "use_rslora",
+    "use_dora",
+    "pissa_init",
+    "pissa_iter",
+    "pissa_convert",
+    "loraplus_lr_ratio",
+    "loraplus_lr_embedding",
+    "quantization_bit",
+    "quantization_method",
+    "quantization_type",
+    "double_quantization",
+)
 
 _STAGES = {"pt": "pretrain", "sft": "sft", "rm": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo"}
 _NOT_OF_IT = "it belongs to another stage, and is passed over"
@@ -198,7 +235,7 @@ def _lora(case: Case) -> None:
             case.imply(f"model.adapter.{field}", default, f"{because} without being told")
         else:
             case.map(key, f"model.adapter.{field}", value)
-    target = names(case.get("lora_target", "all"))
+    target = case.read("lora_target", names) or ["all"]
     layers: Any = "all-linear" if target == ["all"] else target
     if case.has("lora_target"):
         case.map(

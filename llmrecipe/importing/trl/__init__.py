@@ -29,7 +29,7 @@ from llmrecipe.importing.training import (
 )
 from llmrecipe.importing.trl.data import DATA_KEYS, data
 from llmrecipe.importing.trl.method import METHOD_KEYS, method
-from llmrecipe.importing.values import boolean, decimal, drop, only, positive, text, texts, to
+from llmrecipe.importing.values import boolean, decimal, drop, only, positive, text, texts, to, word
 from llmrecipe.source import Path
 
 # -- devices --
@@ -61,22 +61,44 @@ def _devices(case: Case) -> None:
 
 
 def _spread(case: Case) -> None:
-    profile = case.get("accelerate_config")
+    profile = word(case.get("accelerate_config", ""))
     spread(case)
     if profile in _PROFILES:
         case.map("accelerate_config", "distributed", dict(_PROFILES[profile]))
-    elif profile is not None:
+    elif profile:
         help_ = "write it into `distributed`"
         case.block("accelerate_config", f"`{profile}` is no configuration that TRL brings", help_, "missing-for-import")
 
 
 # -- model --
 
-MODEL_KEYS = ("model_name_or_path", "model_revision", "dtype", "torch_dtype", "attn_implementation", "model_init_kwargs",
-              "gradient_checkpointing", "activation_checkpointing")  # fmt: skip
-ADAPTER_KEYS = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters",
-                "lora_modules_to_save", "lora_task_type", "use_rslora", "use_dora", "load_in_8bit", "load_in_4bit",
-                "bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")  # fmt: skip
+MODEL_KEYS = (
+    "model_name_or_path",
+    "model_revision",
+    "dtype",
+    "torch_dtype",
+    "attn_implementation",
+    "model_init_kwargs",
+    "gradient_checkpointing",
+    "activation_checkpointing",
+)
+ADAPTER_KEYS = (
+    "use_peft",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "lora_target_parameters",
+    "lora_modules_to_save",
+    "lora_task_type",
+    "use_rslora",
+    "use_dora",
+    "load_in_8bit",
+    "load_in_4bit",
+    "bnb_4bit_quant_type",
+    "use_bnb_nested_quant",
+    "bnb_4bit_quant_storage",
+)
 
 
 def _model(case: Case) -> None:
@@ -244,23 +266,47 @@ RULES: dict[str, Rule] = {
     "env": _environment,
     "trust_remote_code": to("model.trust_remote_code", boolean),
     **_each("shuffle_dataset", drop("rows are always mixed")),
-    "truncation_mode": only("keep_start", "longer rows are cut at their end, here too",
-                            "rows cut at their beginning have no equal here", "prepare shorter rows"),
-    **_each("pad_to_multiple_of dataset_kwargs ignore_bias_buffers log_completions num_completions_to_print "
-            "log_unique_prompts log_multimodal log_completions_hub_repo vllm_server_timeout vllm_group_port "
-            "use_transformers_paged use_transformers_continuous_batching ds3_gather_for_generation "
-            "precompute_ref_batch_size", drop("it changes how fast a run is, or what it prints, not what it makes")),
-    **_each("mixed_precision main_process_port machine_rank main_process_ip gpu_ids config_file", drop(
-        "it is about the launcher, which follows from `distributed` and `training.precision`")),
-}  # fmt: skip
+    "truncation_mode": only(
+        "keep_start",
+        "longer rows are cut at their end, here too",
+        "rows cut at their beginning have no equal here",
+        "prepare shorter rows",
+    ),
+    **_each(
+        "pad_to_multiple_of dataset_kwargs ignore_bias_buffers log_completions num_completions_to_print "
+        "log_unique_prompts log_multimodal log_completions_hub_repo vllm_server_timeout vllm_group_port "
+        "use_transformers_paged use_transformers_continuous_batching ds3_gather_for_generation "
+        "precompute_ref_batch_size",
+        drop("it changes how fast a run is, or what it prints, not what it makes"),
+    ),
+    **_each(
+        "mixed_precision main_process_port machine_rank main_process_ip gpu_ids config_file",
+        drop("it is about the launcher, which follows from `distributed` and `training.precision`"),
+    ),
+}
 
 TRL = Tool(
     name="trl",
     title="TRL",
-    signs={"model_name_or_path": 1, "dataset_name": 3, "use_peft": 3, "attn_implementation": 1, "dataset_train_split": 3,
-           "dataset_config": 2, "per_device_train_batch_size": 1, "max_length": 1, "num_generations": 2, "datasets": 1,
-           "reward_funcs": 2, "model_revision": 1, "assistant_only_loss": 2, "load_in_4bit": 1, "dtype": 1,
-           "teacher_model_name_or_path": 3, "packing_strategy": 2},
+    signs={
+        "model_name_or_path": 1,
+        "dataset_name": 3,
+        "use_peft": 3,
+        "attn_implementation": 1,
+        "dataset_train_split": 3,
+        "dataset_config": 2,
+        "per_device_train_batch_size": 1,
+        "max_length": 1,
+        "num_generations": 2,
+        "datasets": 1,
+        "reward_funcs": 2,
+        "model_revision": 1,
+        "assistant_only_loss": 2,
+        "load_in_4bit": 1,
+        "dtype": 1,
+        "teacher_model_name_or_path": 3,
+        "packing_strategy": 2,
+    },
     steps=(
         Step(LAUNCH_KEYS, _devices),
         Step(MODEL_KEYS, _model),
@@ -270,8 +316,10 @@ TRL = Tool(
         Step(METHOD_KEYS, method),
         Step(DATA_KEYS, data),
         Step(("num_train_epochs", "max_steps"), lambda case: amount(case, "num_train_epochs", 3.0)),
-        Step(("per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size"),
-             lambda case: batch(case, HUGGING_FACE)),
+        Step(
+            ("per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size"),
+            lambda case: batch(case, HUGGING_FACE),
+        ),
         Step(("learning_rate", "max_length"), _numbers),
         Step(("optim", *ADAM_KEYS), lambda case: optimizer(case, HUGGING_FACE)),
         Step(("lr_scheduler_type", *SCHEDULE_KEYS), lambda case: schedule(case, HUGGING_FACE)),
@@ -282,4 +330,4 @@ TRL = Tool(
     ),
     rules=RULES,
     trainer_fields=True,
-)  # fmt: skip
+)

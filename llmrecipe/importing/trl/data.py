@@ -12,13 +12,32 @@ from llmrecipe.importing.values import boolean, decimal, text, texts
 from llmrecipe.source import Path
 
 DATA_KEYS = (
-    "dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming", "datasets",
-    "streaming", "test_split_size", "dataset_text_field", "packing", "packing_strategy", "eval_packing", "padding_free",
-    "completion_only_loss", "assistant_only_loss",
-)  # fmt: skip
+    "dataset_name",
+    "dataset_config",
+    "dataset_train_split",
+    "dataset_test_split",
+    "dataset_streaming",
+    "datasets",
+    "streaming",
+    "test_split_size",
+    "dataset_text_field",
+    "packing",
+    "packing_strategy",
+    "eval_packing",
+    "padding_free",
+    "completion_only_loss",
+    "assistant_only_loss",
+)
 
-_FORMATS = {"dpo": "preference", "reward": "preference", "orpo": "preference", "cpo": "preference",
-            "kto": "unpaired_preference", "grpo": "prompt", "rloo": "prompt"}  # fmt: skip
+_FORMATS = {
+    "dpo": "preference",
+    "reward": "preference",
+    "orpo": "preference",
+    "cpo": "preference",
+    "kto": "unpaired_preference",
+    "grpo": "prompt",
+    "rloo": "prompt",
+}
 _ITEM = ("path", "name", "data_dir", "data_files", "split", "columns", "fraction")
 _ROW_BYTES = 2**20
 

@@ -6,7 +6,8 @@ from typing import Any
 from llmrecipe import facts
 from llmrecipe.importing.case import Case, UnfitError
 from llmrecipe.importing.extra import method_named
-from llmrecipe.importing.values import boolean, decimal, number, positive, text, texts
+from llmrecipe.importing.places import python_file
+from llmrecipe.importing.values import boolean, decimal, numbers, positive, text, texts, whole, word
 
 KINDS = ("sft", "reward", "dpo", "kto", "grpo", "rloo", "orpo", "cpo", "distillation")
 
@@ -15,28 +16,87 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kto", ("desirable_weight", "undesirable_weight")),
     ("cpo", ("cpo_alpha", "simpo_gamma")),
     ("rloo", ("normalize_advantages",)),
-    ("grpo", ("reward_funcs", "num_generations", "scale_rewards", "epsilon_high", "reward_weights", "num_iterations",
-              "reward_model_name_or_path", "max_completion_length")),
+    (
+        "grpo",
+        (
+            "reward_funcs",
+            "num_generations",
+            "scale_rewards",
+            "epsilon_high",
+            "reward_weights",
+            "num_iterations",
+            "reward_model_name_or_path",
+            "max_completion_length",
+        ),
+    ),
     ("reward", ("center_rewards_coefficient",)),
     ("dpo", ("beta", "f_divergence_type", "precompute_ref_log_probs", "ld_alpha", "loss_weights", "label_smoothing")),
     ("sft", ("packing", "assistant_only_loss", "completion_only_loss", "dataset_text_field")),
-)  # fmt: skip
+)
 """Method -> fields of its configuration that others do not have; the first that matches is taken."""
 
 METHOD_KEYS = (
-    "loss_type", "loss_weights", "reward_model_name_or_path", "reward_funcs", "reward_weights", "sync_ref_model",
-    "ref_model_mixup_alpha", "ref_model_sync_steps", "teacher_model_name_or_path", "vllm_server_host",
-    "vllm_server_port", "num_generations", "beta", "epsilon", "epsilon_high", "scale_rewards", "num_iterations",
-    "max_completion_length", "temperature", "top_p", "top_k", "use_vllm", "vllm_mode", "vllm_server_base_url",
-    "vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_tensor_parallel_size", "vllm_enable_sleep_mode",
-    "mask_truncated_completions", "importance_sampling_level", "steps_per_generation", "normalize_advantages",
-    "desirable_weight", "undesirable_weight", "center_rewards_coefficient", "label_smoothing", "f_divergence_type",
-    "f_alpha_divergence_coef", "discopop_tau", "ld_alpha", "use_weighting", "precompute_ref_log_probs", "cpo_alpha",
-    "simpo_gamma", "lmbda",
-)  # fmt: skip
+    "loss_type",
+    "loss_weights",
+    "reward_model_name_or_path",
+    "reward_funcs",
+    "reward_weights",
+    "sync_ref_model",
+    "ref_model_mixup_alpha",
+    "ref_model_sync_steps",
+    "teacher_model_name_or_path",
+    "vllm_server_host",
+    "vllm_server_port",
+    "num_generations",
+    "beta",
+    "epsilon",
+    "epsilon_high",
+    "scale_rewards",
+    "num_iterations",
+    "max_completion_length",
+    "temperature",
+    "top_p",
+    "top_k",
+    "use_vllm",
+    "vllm_mode",
+    "vllm_server_base_url",
+    "vllm_gpu_memory_utilization",
+    "vllm_max_model_length",
+    "vllm_tensor_parallel_size",
+    "vllm_enable_sleep_mode",
+    "mask_truncated_completions",
+    "importance_sampling_level",
+    "steps_per_generation",
+    "normalize_advantages",
+    "desirable_weight",
+    "undesirable_weight",
+    "center_rewards_coefficient",
+    "label_smoothing",
+    "f_divergence_type",
+    "f_alpha_divergence_coef",
+    "discopop_tau",
+    "ld_alpha",
+    "use_weighting",
+    "precompute_ref_log_probs",
+    "cpo_alpha",
+    "simpo_gamma",
+    "lmbda",
+)
 
-_SPECIAL = ("kind", "loss_type", "reward_model", "reward_functions", "sync_ref_model", "teacher_model", "scale_rewards",
-            "ref_model", "reward_model_weight", "vllm_server_base_url", "assistant_only_loss", "completion_only_loss")  # fmt: skip
+_SPECIAL = (
+    "kind",
+    "loss_type",
+    "reward_model",
+    "reward_functions",
+    "sync_ref_model",
+    "teacher_model",
+    "scale_rewards",
+    "ref_model",
+    "reward_model_weight",
+    "vllm_server_base_url",
+    "assistant_only_loss",
+    "completion_only_loss",
+)
 
 
 def method(case: Case) -> None:
@@ -81,18 +141,16 @@ def _fields(case: Case, kind: str) -> None:
             case.imply(f"method.{name}", trainer[name].default, f"{trainer[name].default} without being told")
     scale = case.get("scale_rewards")
     if scale is not None and kind == "grpo":
-        found = {True: "group", False: "none", "True": "group", "False": "none"}.get(scale, scale)
+        found = {"True": "group", "False": "none"}.get(word(scale), word(scale))
         case.map("scale_rewards", "method.scale_rewards", found)
 
 
 def _fitting(value: Any, kind: str) -> Any:
     if "bool" in kind:
         return boolean(value)
-    if "int" in kind and not isinstance(value, str):
-        return value
-    if "float" in kind or "int" in kind:
-        return positive(value) if "int" in kind else float(number(value))
-    return value
+    if "float" in kind:
+        return decimal(value)
+    return whole(value) if "int" in kind else text(value)
 
 
 def _losses(case: Case, kind: str) -> None:
@@ -104,19 +162,19 @@ def _losses(case: Case, kind: str) -> None:
     elif len(losses) == 1:
         case.map("loss_type", "method.loss_type", losses[0])
     else:
-        weights = case.get("loss_weights") or [1.0] * len(losses)
-        pairs = [{"loss": loss, "weight": float(number(weight))} for loss, weight in zip(losses, weights, strict=False)]
+        weights = case.read("loss_weights", numbers) or [1.0] * len(losses)
+        pairs = [{"loss": loss, "weight": weight} for loss, weight in zip(losses, weights, strict=False)]
         case.map("loss_type", "method.loss_type", pairs)
         case.map("loss_weights", "method.loss_type")
 
 
 def _rewards(case: Case) -> None:
     model = case.read("reward_model_name_or_path", text)
-    weights = list(case.get("reward_weights", []))
+    weights = case.read("reward_weights", numbers) or []
     if model is not None:
         case.map("reward_model_name_or_path", "method.reward_model", model)
         if weights:
-            case.put("method.reward_model_weight", float(weights.pop(0)))
+            case.put("method.reward_model_weight", weights.pop(0))
     found = []
     for index, name in enumerate(case.read("reward_funcs", texts) or []):
         key = ("reward_funcs", index) if isinstance(case.get("reward_funcs"), list) else "reward_funcs"
@@ -125,8 +183,8 @@ def _rewards(case: Case) -> None:
             help_ = "write one of the rewards of `llmrecipe explain method.reward_functions`, or Python code"
             case.block(key, f"the reward `{name}` of TRL has no equal here", help_)
             continue
-        reward: dict[str, Any] = {"kind": "python", "path": f"{module.replace('.', '/')}.py", "function": function}
-        found.append(reward | ({"weight": float(weights[index])} if index < len(weights) else {}))
+        reward: dict[str, Any] = {"kind": "python", "path": python_file(case, module), "function": function}
+        found.append(reward | ({"weight": weights[index]} if index < len(weights) else {}))
         case.map(key, "method.reward_functions", None, "needs `llmrecipe run --allow-code`")
     if found:
         case.put("method.reward_functions", found)

@@ -1,0 +1,1 @@
+"""Named by grpo.yaml; an import never reads it."""
