@@ -24,8 +24,10 @@ class RecipeFiles(NamedTuple):
     """YAML files in the folders that are no recipes: what recipes extend, and what belongs to other tools."""
 
 
-def recipe_files(given: Iterable[str]) -> RecipeFiles:
+def recipe_files(given: Iterable[str], skip_others: bool = False) -> RecipeFiles:
     """Files as they are, and of folders every recipe below them.
+
+    With `skip_others` a file that is no recipe is passed over; it stands for the recipes beside it that extend it.
 
     Raises:
         UsageError: there is no recipe in a folder.
@@ -34,7 +36,11 @@ def recipe_files(given: Iterable[str]) -> RecipeFiles:
     skipped: dict[str, None] = {}
     for path in given:
         if not Path(path).is_dir():
-            files[path] = None
+            if skip_others and Path(path).is_file() and not looks_like_a_recipe(_head(path)):
+                skipped[path] = None
+                files |= dict.fromkeys(_extending(path))
+            else:
+                files[path] = None
             continue
         below = sorted(_yaml_files(path))
         recipes = [file for file in below if looks_like_a_recipe(_head(file))]
@@ -55,6 +61,14 @@ def looks_like_a_recipe(text: str) -> bool:
     if not (_VERSION.search(text) and _NAME.search(text)):
         return False
     return bool(_VERSION_1.search(text) or _OURS.search(text))
+
+
+def _extending(path: str) -> Iterator[str]:
+    """The recipes in the folder of a file that name it."""
+    for beside in sorted(Path(path).parent.glob("*.y*ml")):
+        text = _head(str(beside)) if beside.is_file() else ""
+        if Path(path).name in text and looks_like_a_recipe(text):
+            yield str(beside)
 
 
 def _yaml_files(folder: str) -> Iterator[str]:

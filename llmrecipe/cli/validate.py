@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--diff", action="store_true", help="show what `--fix` would change, and change nothing")
     parser.add_argument(
+        "--skip-others", action="store_true", help="pass over FILEs that are no recipes, for hooks that get all files"
+    )
+    parser.add_argument(
         "--no-cache", action="store_true", help="check every file, even if nothing that it depends on has changed"
     )
     parser.add_argument(
@@ -42,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; 1 for errors, with `--strict` for warnings too, with `--diff` also for changes."""
-    chosen = recipe_files(arguments.files)
+    chosen = recipe_files(arguments.files, arguments.skip_others)
     if arguments.overrides and len(chosen.files) > 1:
         raise front.UsageError(f"--set changes one recipe, and there are {len(chosen.files)}")
     if arguments.overrides and (arguments.fix or arguments.diff):
