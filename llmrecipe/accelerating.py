@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single
+from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single, together
 
 Values = dict[str, JsonValue]
 
@@ -33,12 +33,24 @@ def configuration(strategy: Distributed, nodes: int, processes: int) -> Values:
             return {"distributed_type": "MULTI_GPU" if nodes * processes > 1 else "NO"}
         case FSDP():
             found: Values = {"distributed_type": "FSDP", "fsdp_config": _fsdp(strategy)}
-            if strategy.sharding == "hybrid":
-                sizes = {"dp_replicate_size": nodes, "dp_shard_size": processes}
+            if sizes := _sizes(strategy, nodes, processes):
                 found["parallelism_config"] = {f"parallelism_config_{name}": size for name, size in sizes.items()}
             return found
         case DeepSpeed():
             return {"distributed_type": "DEEPSPEED", "deepspeed_config": _deepspeed(strategy)}
+
+
+def _sizes(strategy: FSDP, nodes: int, processes: int) -> dict[str, int]:
+    """Sides of the mesh of processes; none where FSDP spreads over all of them by itself."""
+    size = together(strategy)
+    if strategy.sharding == "hybrid":
+        copies, shares = nodes, processes // size
+    elif size > 1:
+        copies, shares = 1, nodes * processes // size
+    else:
+        return {}
+    degrees = {"tp_size": strategy.tensor_parallel_size, "cp_size": strategy.context_parallel_size}
+    return {"dp_replicate_size": copies, "dp_shard_size": shares} | degrees
 
 
 def _fsdp(strategy: FSDP) -> Values:
@@ -86,13 +98,9 @@ def variables(strategy: Distributed, nodes: int, processes: int) -> dict[str, st
             names = {name: name.upper() for name in config}
             names["fsdp_transformer_layer_cls_to_wrap"] = "FSDP_TRANSFORMER_CLS_TO_WRAP"
             found = {"ACCELERATE_USE_FSDP": "true"} | {names[name]: _written(value) for name, value in config.items()}
-            if strategy.sharding == "hybrid":
-                found |= {
-                    "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
-                    "PARALLELISM_CONFIG_DP_REPLICATE_SIZE": str(nodes),
-                    "PARALLELISM_CONFIG_DP_SHARD_SIZE": str(processes),
-                }
-            return found
+            if sizes := _sizes(strategy, nodes, processes):
+                found["ACCELERATE_USE_PARALLELISM_CONFIG"] = "true"
+            return found | {f"PARALLELISM_CONFIG_{name.upper()}": str(size) for name, size in sizes.items()}
         case DeepSpeed():
             config = _deepspeed(strategy)
             return {"ACCELERATE_USE_DEEPSPEED": "true"} | {
@@ -155,7 +163,7 @@ def _declared_fsdp(found: Mapping[str, str]) -> FSDP:
             "the launcher says `fsdp_ignored_modules` or `fsdp_activation_checkpointing_offload`",
             "leave these out of its configuration",
         )
-    _only_hybrid(found)
+    degrees = _degrees(found)
     replicas = int(found.get("PARALLELISM_CONFIG_DP_REPLICATE_SIZE", "1"))
     whole = not _true(found, "FSDP_RESHARD_AFTER_FORWARD", "true")
     return FSDP(
@@ -166,24 +174,24 @@ def _declared_fsdp(found: Mapping[str, str]) -> FSDP:
         activation_checkpointing=_true(found, "FSDP_ACTIVATION_CHECKPOINTING"),
         cpu_ram_efficient_loading=_true(found, "FSDP_CPU_RAM_EFFICIENT_LOADING"),
         state_dict_type="full" if found.get("FSDP_STATE_DICT_TYPE") == "FULL_STATE_DICT" else "sharded",
+        **degrees,
     )
 
 
-def _only_hybrid(found: Mapping[str, str]) -> None:
-    """See that of all ways to be parallel the launcher says none but data parallelism, within nodes and across.
+def _degrees(found: Mapping[str, str]) -> dict[str, int]:
+    """Of all ways to be parallel that the launcher says, those that a recipe can say.
 
     Raises:
         LauncherError: it says another one.
     """
     sizes = {name: int(found.get(f"PARALLELISM_CONFIG_{name}_SIZE", "1")) for name in ("TP", "CP", "SP")}
-    others = [name for name, size in sizes.items() if size > 1]
-    if others:
-        name = f"parallelism_config_{others[0].lower()}_size"
-        message = f"the launcher says `{name}: {sizes[others[0]]}`"
-        raise LauncherError(message, f"leave `{name}` out: {NO_MODEL_PARALLEL}")
-
-
-NO_MODEL_PARALLEL = "checkpoints of such runs cannot be resumed by Transformers 5.23 and Accelerate 1.15"
+    if sizes["SP"] > 1:
+        key = "parallelism_config_sp_size"
+        raise LauncherError(
+            f"the launcher says `{key}: {sizes['SP']}`, and no recipe says that",
+            f"leave `{key}` out, or share out sequences by `parallelism_config_cp_size` of FSDP2",
+        )
+    return {"tensor_parallel_size": sizes["TP"], "context_parallel_size": sizes["CP"]}
 
 
 def _declared_deepspeed(found: Mapping[str, str]) -> DeepSpeed:

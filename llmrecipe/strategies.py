@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from llmrecipe.schema import Section
 
@@ -42,6 +42,13 @@ class FSDP(Section):
     state_dict_type: Literal["sharded", "full"] = "sharded"
     """Checkpoints: each process writes its share, or the first one writes all. The trained model is always written
     whole."""
+    tensor_parallel_size: PositiveInt = 1
+    """Devices of a node that compute each layer together, for the same rows: heads, feed-forward blocks and the
+    vocabulary are split, and FSDP spreads what each holds. `pretrain` and `sft`, all weights or LoRA.
+    Source: https://arxiv.org/abs/1909.08053"""
+    context_parallel_size: PositiveInt = 1
+    """Devices that share out each sequence, and pass keys and values around. `pretrain` and `sft` without packing.
+    Source: https://arxiv.org/abs/2310.01889"""
 
 
 class DeepSpeed(Section):
@@ -62,3 +69,10 @@ class DeepSpeed(Section):
 
 
 Distributed = Annotated[Single | DDP | FSDP | DeepSpeed, Field(discriminator="kind")]
+
+
+def together(strategy: Distributed) -> int:
+    """Processes that see the same rows."""
+    if not isinstance(strategy, FSDP):
+        return 1
+    return strategy.tensor_parallel_size * strategy.context_parallel_size

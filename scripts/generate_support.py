@@ -25,6 +25,11 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "zero-2": {"kind": "deepspeed", "zero_stage": 2},
     "zero-3": {"kind": "deepspeed", "zero_stage": 3},
 }
+DEGREES: dict[str, dict[str, Any]] = {
+    "tensor_parallel_size: 2": {"kind": "fsdp", "tensor_parallel_size": 2},
+    "context_parallel_size: 2": {"kind": "fsdp", "context_parallel_size": 2},
+}
+"""What `fsdp` can split besides: layers, and sequences."""
 PRECISIONS = ("float32", "bfloat16", "float16")
 ACCELERATORS = ("h100-80gb", "cpu")
 
@@ -67,12 +72,20 @@ class Combination:
                 "adapter": {"kind": self.adapter},
                 "quantization": {"kind": self.quantization},
             },
-            "data": {"train": [{"kind": "hub", "dataset": "owner/rows", "format": rows}]},
+            "data": {"train": [{"kind": "hub", "dataset": "owner/rows", "format": rows}]} | self.packing(),
             "method": {"kind": self.method, **REQUIRED.get(self.method, {})},
             "training": {"precision": self.precision, "max_length": 64, "max_steps": 2, "logging_steps": 1},
-            "hardware": {"accelerator": accelerator, "num_accelerators": 1 if self.strategy == "single" else 2},
-            "distributed": STRATEGIES[self.strategy],
+            "hardware": {"accelerator": accelerator, "num_accelerators": self.devices()},
+            "distributed": (STRATEGIES | DEGREES)[self.strategy],
         }
+
+    def devices(self) -> int:
+        """As few as the strategy takes."""
+        return 1 if self.strategy == "single" else 4 if self.strategy in DEGREES else 2
+
+    def packing(self) -> dict[str, str]:
+        """Sequences that are split hold one document each."""
+        return {"packing": "none"} if self.strategy in DEGREES and self.method in ("pretrain", "sft") else {}
 
     def refusals(self, accelerator: str) -> list[str]:
         """Codes of the errors that `llmrecipe validate` finds; none when it runs."""
@@ -108,7 +121,25 @@ def support_page() -> str:
             for adapter, quantization in itertools.product(ADAPTERS, QUANTIZATIONS):
                 cells = [_cell(found, method, adapter, quantization, strategy) for strategy in STRATEGIES]
                 lines.append(f"| {adapter}, {quantization} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_degrees()]) + "\n"
+
+
+def _degrees() -> list[str]:
+    """One table of what `fsdp` can split besides."""
+    lines = [
+        "",
+        "## Layers and sequences that are split",
+        "",
+        "`distributed: {kind: fsdp, ...}` over four devices, without packing. What is not refused is trained for real",
+        "in the slow tests, in `float32`, and its losses are those of one process.",
+        "",
+        f"| method, adapter, quantization | {' | '.join(f'`{degree}`' for degree in DEGREES)} |",
+        "|---" * (1 + len(DEGREES)) + "|",
+    ]
+    for what in itertools.product(KINDS, ADAPTERS, QUANTIZATIONS):
+        verdicts = [Combination(*what, degree, "bfloat16").refusals(ACCELERATORS[0]) for degree in DEGREES]
+        lines.append(f"| {', '.join(what)} | {' | '.join(', '.join(codes) or 'yes' for codes in verdicts)} |")
+    return lines
 
 
 def _cell(found: dict[Combination, list[str]], method: str, adapter: str, quantization: str, strategy: str) -> str:
@@ -121,4 +152,4 @@ def _cell(found: dict[Combination, list[str]], method: str, adapter: str, quanti
     return "; ".join(f"{precision} {verdict}" for precision, verdict in verdicts.items())
 
 
-__all__ = ["ACCELERATORS", "Combination", "combinations", "support_page"]
+__all__ = ["ACCELERATORS", "DEGREES", "Combination", "combinations", "support_page"]

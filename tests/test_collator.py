@@ -17,6 +17,13 @@ def test_rows_are_padded_on_the_right_and_padding_is_neither_seen_nor_learned() 
     assert batch["num_tokens"] == 4
 
 
+def test_rows_that_are_shared_out_have_a_length_that_can_be() -> None:
+    batch = CausalCollator(0, multiple=4)([{"input_ids": [5] * 5, "labels": [5] * 5}])
+    assert batch["labels"].tolist() == [[5] * 5 + [IGNORED] * 3]
+    assert batch["attention_mask"].tolist() == [[1] * 5 + [0] * 3]
+    assert batch["num_tokens"] == 5
+
+
 def test_positions_start_over_and_no_attention_mask_hides_that() -> None:
     row = {"input_ids": [5, 6, 7, 8, 9], "labels": [5, 6, 7, 8, 9], "seq_lengths": [2, 3]}
     batch = CausalCollator(0, "positions")([row, {"input_ids": [4], "labels": [4], "seq_lengths": [1]}])

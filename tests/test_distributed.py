@@ -111,10 +111,10 @@ def job(case: str, place: Place, strategy: Distributed) -> dict[str, Any]:
     }
 
 
-def launched(root: Path, strategy: Distributed, *words: str) -> None:
-    """Start two ranks of a script with the configuration that `llmrecipe run` writes."""
+def launched(root: Path, strategy: Distributed, *words: str, ranks: int = 2) -> None:
+    """Start ranks of a script with the configuration that `llmrecipe run` writes."""
     sharded = isinstance(strategy, FSDP)
-    config = launch.accelerate_config(Resources(processes=2, accelerators=2 if sharded else 0), strategy)
+    config = launch.accelerate_config(Resources(processes=ranks, accelerators=ranks if sharded else 0), strategy)
     (root / "accelerate.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     told = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     if sharded:

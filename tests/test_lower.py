@@ -155,6 +155,22 @@ def test_gradient_accumulation_is_derived_from_the_global_batch(planned):
     assert derived(plan)["base:training.gradient_accumulation_steps"] == 4
 
 
+SPLIT = ("distributed={kind: fsdp, tensor_parallel_size: 2}", "hardware={accelerator: h100-80gb, num_accelerators: 4}")
+
+
+def test_processes_that_see_the_same_rows_count_once(planned):
+    plan = planned(SCRATCH, *SPLIT)
+    spec = plan.stage("base/train").spec
+    assert (spec.world_size, spec.arguments["gradient_accumulation_steps"]) == (4, 2)
+    assert ("distributed.data_parallel_size", 2) in [(found.field, found.value) for found in plan.derived]
+
+
+def test_processes_that_make_no_groups_are_refused(planned):
+    with pytest.raises(LoweringError, match="3 processes cannot be put into groups of 2") as error:
+        planned(SCRATCH, *SPLIT, world_size=3)
+    assert error.value.location == ("distributed", "tensor_parallel_size")
+
+
 def test_a_launcher_that_runs_already_sets_the_world_size(planned):
     spec = planned(SCRATCH, world_size=2).stage("base/train").spec
     assert isinstance(spec, Train)

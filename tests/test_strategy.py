@@ -68,6 +68,11 @@ def test_the_layers_of_one_training_are_not_told_to_the_next() -> None:
         (FULL, ZERO2, "`kind: fsdp`, and the launcher says `kind: deepspeed`"),
         (ZERO2, ZERO3, "`zero_stage: 2`, and the launcher says `zero_stage: 3`"),
         (FULL, FSDP(kind="fsdp", cpu_offload=True), "`cpu_offload: False`, and the launcher says `cpu_offload: True`"),
+        (
+            FSDP(kind="fsdp", context_parallel_size=2),
+            FULL,
+            "`context_parallel_size: 2`, and the launcher says `context_parallel_size: 1`",
+        ),
         (Single(kind="single"), FULL, "`kind: single`, and the launcher says `kind: fsdp`"),
     ],
 )

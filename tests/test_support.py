@@ -1,5 +1,6 @@
 """Every combination of method, adapter, quantization, strategy and precision is refused by a rule, or it trains."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from llmrecipe.stages.__main__ import main as run_stage
 from llmrecipe.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-from generate_support import STRATEGIES, Combination, combinations
+from generate_support import ADAPTERS, DEGREES, KINDS, QUANTIZATIONS, STRATEGIES, Combination, combinations
 
 HERE = Path(__file__).parent
 TURNS = {"prompt": "say one", "chosen": "one", "rejected": "two three"}
@@ -46,6 +47,16 @@ def test_a_refusal_is_that_of_a_rule_and_the_plain_ways_are_open():
         for adapter in ("full", "lora"):
             assert found[f"{method}-{adapter}-none-single-bfloat16"] == []
         assert found[f"{method}-full-nf4-single-bfloat16"] != []
+
+
+def test_what_may_be_split_is_what_the_tests_of_degrees_train() -> None:
+    for degree in DEGREES:
+        open_ = {
+            what
+            for what in itertools.product(KINDS, ADAPTERS, QUANTIZATIONS)
+            if not Combination(*what, degree, "bfloat16").refusals("h100-80gb")
+        }
+        assert open_ == set(itertools.product(("pretrain", "sft"), ("full", "lora"), ("none",)))
 
 
 @pytest.fixture(scope="module")

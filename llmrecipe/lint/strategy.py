@@ -12,7 +12,10 @@ from llmrecipe.recipe.model import FromScratch
 from llmrecipe.strategies import FSDP, DeepSpeed, Distributed
 from llmrecipe.vocabulary import NF4, Adapter, DoRA, Full
 
-STRATEGY_RULES = ("LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412", "LR414", "LR416", "LR417")
+STRATEGY_RULES = (
+    "LR249", "LR407", "LR408", "LR409", "LR410", "LR411", "LR412", "LR414", "LR416", "LR417", "LR419", "LR493", "LR494",
+    "LR495", "LR496", "LR497", "LR498", "LR499",
+)  # fmt: skip
 """Rules that hold for the strategy of a launcher as well as for that of a recipe."""
 
 

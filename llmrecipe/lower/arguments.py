@@ -39,6 +39,8 @@ Derive = Callable[[str, JsonValue, str], None]
 def arguments(recipe: Recipe, method: Method, world_size: int, derive: Derive) -> Arguments:
     """Everything that the configuration class is told; the training stage adds where and how it logs.
 
+    `world_size` counts the processes that see different rows.
+
     Raises:
         LoweringError: the global batch does not divide by the processes.
     """

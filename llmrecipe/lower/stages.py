@@ -13,6 +13,7 @@ from llmrecipe.accelerating import Launched
 from llmrecipe.lock import Lock, hub_key, is_commit
 from llmrecipe.lower.arguments import arguments
 from llmrecipe.lower.combination import combine, head
+from llmrecipe.lower.error import LoweringError
 from llmrecipe.lower.rewards import rewards
 from llmrecipe.methods import Method
 from llmrecipe.methods.online import REWARD_MODEL, OnlineMethod
@@ -56,7 +57,7 @@ from llmrecipe.recipe.evaluation import Rewards as RewardSection
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.tokenizer import TrainTokenizer as TrainTokenizerSection
 from llmrecipe.recipe.training import EWC
-from llmrecipe.strategies import Single
+from llmrecipe.strategies import Single, together
 from llmrecipe.vocabulary import (
     ROW_KIND,
     Architecture,
@@ -260,7 +261,7 @@ class Lowering:
             method=method.kind,
             trainer=method.trainer,
             config=method.config,
-            arguments=self._arguments(method, world_size),
+            arguments=self._arguments(method, self._ranks(world_size)),
             model=self._origin(),
             head=self._head,
             masking=method.masking(),
@@ -569,6 +570,21 @@ class Lowering:
         if "max_length" in facts.trainer_fields(method.config):
             found = {"max_length": self.recipe.training.max_length} | found
         return found
+
+    def _ranks(self, world_size: int) -> int:
+        """Processes, or groups of them, that see different rows.
+
+        Raises:
+            LoweringError: the processes cannot be put into such groups.
+        """
+        size = together(self.recipe.distributed)
+        if world_size % size:
+            message = f"{world_size} processes cannot be put into groups of {size} that see the same rows"
+            at = ("distributed", "tensor_parallel_size")
+            raise LoweringError(self.recipe.name, at, message, f"use a divisor of {world_size}")
+        if size > 1:
+            self._derive("distributed.data_parallel_size", world_size // size, f"{world_size} processes / {size}")
+        return world_size // size
 
     def _training_dtype(self) -> Dtype | Literal["auto"]:
         model = self.recipe.model

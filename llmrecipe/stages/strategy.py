@@ -15,6 +15,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.utils.cpp_extension import get_default_build_root
 from transformers import TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
@@ -23,7 +24,8 @@ from llmrecipe import accelerating
 from llmrecipe.accelerating import LauncherError
 from llmrecipe.plan import Train
 from llmrecipe.stages.place import Place, StageError
-from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single
+from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Distributed, Single, together
+from llmrecipe.trainers import context_parallel, tensor_parallel
 
 LITERALS = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "gradient_accumulation_steps",
@@ -178,6 +180,30 @@ def layers_named(strategy: Distributed, model: Any) -> Iterator[None]:
         os.environ.pop(LAYERS, None)
 
 
+def multiple(strategy: Distributed) -> int:
+    """What the length of a padded sequence has to be a multiple of."""
+    return context_parallel.multiple(strategy.context_parallel_size) if isinstance(strategy, FSDP) else 1
+
+
+def split(trainer: Any, strategy: Distributed) -> None:
+    """Let layers be split over processes when Accelerate takes the model; see that sequences can be shared out.
+
+    Raises:
+        StageError: this model cannot be trained so.
+    """
+    if not isinstance(strategy, FSDP) or together(strategy) == 1:
+        return
+    if not getattr(trainer, "ours", False):
+        raise StageError(
+            f"the loss of {type(trainer.model).__name__} is not one that is understood, and it is split over processes",
+            "leave out `distributed.tensor_parallel_size` and `distributed.context_parallel_size`",
+        )
+    if strategy.context_parallel_size > 1:
+        context_parallel.check(trainer.model)
+    if strategy.tensor_parallel_size > 1:
+        tensor_parallel.split_when_prepared(trainer)
+
+
 class InForce(TrainerCallback):  # type: ignore[misc]
     """Sees, when training begins, that the strategy in force is the one of the plan."""
 
@@ -263,9 +289,20 @@ def _fsdp(trainer: Any, accelerator: Any, strategy: FSDP) -> str | None:
     modules = [module for module in trainer.model_wrapped.modules() if isinstance(module, FSDPModule)]
     if len(modules) < 2:
         return "no layer is sharded by itself"
-    mesh = next(p for p in trainer.model_wrapped.parameters() if hasattr(p, "device_mesh")).device_mesh
-    if (mesh.ndim == 2) != (strategy.sharding == "hybrid"):
-        return f"weights are spread over a mesh of {tuple(mesh.shape)}"
+    if trainer.get_cp_size() != strategy.context_parallel_size:
+        return f"sequences are shared out over {trainer.get_cp_size()} processes"
+    return _meshes(trainer.model_wrapped, strategy)
+
+
+def _meshes(model: Any, strategy: FSDP) -> str | None:
+    """What is wrong with the meshes over which the weights are spread and split; None when nothing is."""
+    meshes = [weight.device_mesh for weight in model.parameters() if isinstance(weight, DTensor)]
+    sides = {name: mesh.size(i) for mesh in meshes for i, name in enumerate(mesh.mesh_dim_names or ("",))}
+    split = sides.pop("tp", 1)
+    if split != strategy.tensor_parallel_size:
+        return f"layers are split over {split} processes"
+    if (len(sides) == 2) != (strategy.sharding == "hybrid"):
+        return f"weights are spread over a mesh of {tuple(sides.values())}"
     return None
 
 

@@ -23,6 +23,7 @@ from llmrecipe.stages.place import Interrupted, Place, StageError
 from llmrecipe.stages.rows.record import DIFFICULTY
 from llmrecipe.stages.stopping import stop_tokens
 from llmrecipe.stages.token_rows import has_rows
+from llmrecipe.strategies import together
 from llmrecipe.trainers import grouped, masked, pretokenized, rewards, sharded, trackers
 from llmrecipe.trainers.best import Judge
 from llmrecipe.trainers.callbacks import StopOnSignal, TrainingLog
@@ -64,9 +65,10 @@ def run(spec: Train, place: Place) -> dict[str, float]:
             "start as many as `hardware.num_accelerators` x `hardware.num_nodes`, or change these",
         )
     train, validation = (_dataset(place.inputs["dataset"] / part) for part in ("train", "validation"))
-    if train is None or len(train) < spec.world_size:
+    ranks = spec.world_size // together(spec.distributed)
+    if train is None or len(train) < ranks:
         raise StageError(
-            f"there are {len(train) if train else 0} training rows for {spec.world_size} processes",
+            f"there are {len(train) if train else 0} training rows for {ranks} processes",
             "add data, or loosen `data.prepare`; the data report says what was dropped and why",
         )
     tokenizer = loading.tokenizer_at(place.inputs["tokenizer"])
@@ -98,6 +100,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
             **online,
         )
     in_force.trainer = trainer
+    strategy.split(trainer, spec.distributed)
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
     options_of.equip(trainer, spec, place)
@@ -246,7 +249,7 @@ def _collator(spec: Train, model: Any, tokenizer: Any) -> CausalCollator | maske
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     if spec.masking is not None:
         return masked.collator_for(model, spec.attention, spec.packed, pad)
-    return collator_for(model, spec.attention, spec.packed, pad)
+    return collator_for(model, spec.attention, spec.packed, pad, strategy.multiple(spec.distributed))
 
 
 def _train(trainer: Any, spec: Train, log: TrainingLog) -> None:

@@ -33,6 +33,8 @@ class CausalCollator:
     isolation: Isolation = "none"
     additive_mask: bool = False
     """Whether an attention mask is added to scores (`eager`) and not a truth value."""
+    multiple: int = 1
+    """Rows of one document are padded to a length that it divides."""
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """`input_ids` and `labels` [rows, longest]; for `flat` [1, tokens]."""
@@ -41,9 +43,9 @@ class CausalCollator:
         count = torch.tensor(sum(map(len, ids)))
         if self.isolation == "none":
             batch = {
-                "input_ids": _padded(ids, self.pad_token_id),
-                "labels": _padded(labels, IGNORED),
-                "attention_mask": _padded([np.ones_like(row) for row in ids], 0),
+                "input_ids": _padded(ids, self.pad_token_id, self.multiple),
+                "labels": _padded(labels, IGNORED, self.multiple),
+                "attention_mask": _padded([np.ones_like(row) for row in ids], 0, self.multiple),
             }
             return batch | {"num_tokens": count}
         lengths = [np.asarray(row["seq_lengths"], dtype=np.int64) for row in rows]
@@ -71,8 +73,9 @@ class CausalCollator:
         return torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
 
 
-def _padded(rows: Sequence[np.ndarray[Any, Any]], filling: int) -> torch.Tensor:
-    batch = np.full((len(rows), max(map(len, rows))), filling, dtype=np.int64)
+def _padded(rows: Sequence[np.ndarray[Any, Any]], filling: int, multiple: int = 1) -> torch.Tensor:
+    longest = max(map(len, rows))
+    batch = np.full((len(rows), longest + -longest % multiple), filling, dtype=np.int64)
     for i, row in enumerate(rows):
         batch[i, : len(row)] = row
     return torch.from_numpy(batch)
@@ -104,14 +107,14 @@ def _flat(
     }
 
 
-def collator_for(model: Any, attention: str, packed: bool, pad_token_id: int = 0) -> CausalCollator:
-    """The collator for rows of one kind and one model.
+def collator_for(model: Any, attention: str, packed: bool, pad_token_id: int = 0, multiple: int = 1) -> CausalCollator:
+    """The collator for rows of one kind and one model; of one document each, a `multiple` of tokens long.
 
     Raises:
         StageError: packed documents would see each other.
     """
     if not packed:
-        return CausalCollator(pad_token_id)
+        return CausalCollator(pad_token_id, multiple=multiple)
     way = isolation(model, attention)
     if way is None:
         raise StageError(

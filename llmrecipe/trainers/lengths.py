@@ -54,7 +54,7 @@ class LengthGrouping:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(dataset)  # type: ignore[misc]
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        batch = self.get_total_train_batch_size(self.args)  # type: ignore[attr-defined]
         return GroupedByLength(token_lengths(dataset), batch, self.args.seed)
 
 

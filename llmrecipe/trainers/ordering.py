@@ -125,6 +125,6 @@ class Ordered:
                 return Competent(self.difficulties, pacing, self._draws(rows), seed)
 
     def _draws(self, rows: int) -> int:
-        batch: int = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        batch: int = self.get_total_train_batch_size(self.args)  # type: ignore[attr-defined]
         passes = ceil(rows * self.args.num_train_epochs)
         return int(self.args.max_steps) * batch if self.args.max_steps > 0 else passes

@@ -36,6 +36,7 @@ class Staged:
     is_fsdp_enabled: bool
     is_deepspeed_enabled: bool
     lr_scheduler: Any
+    gather_function: Any
 
     own_optimizer: OwnOptimizer | None = None
     """Optimizer instead of the one that the arguments name."""
@@ -90,13 +91,30 @@ class Staged:
         """Add `tokens_per_second` over all processes since the last log, without evaluations and saves."""
         if "loss" in logs:
             counted = torch.as_tensor(self._counted, device=self.args.device)
-            tokens = int(self.accelerator.reduce(counted, "sum"))
+            tokens = int(self.accelerator.reduce(counted, "sum")) // self.sharing()
             self.state.num_input_tokens_seen += tokens
             with self._untimed():
                 logs["tokens_per_second"] = tokens / self._seconds
             self.measured_seconds = self._seconds
             self._counted, self._seconds = 0, 0.0
         super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
+    def sharing(self) -> int:
+        """Processes that see the same rows, next to each other by rank."""
+        return int(self.get_tp_size() * self.get_cp_size())  # type: ignore[attr-defined]
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own, which takes what every process finds for that of other rows."""
+        if self.sharing() > 1:
+            self.gather_function = self._of_different_rows  # The trainer puts its own back at the end.
+        return super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
+
+    def _of_different_rows(self, losses: torch.Tensor) -> torch.Tensor:
+        """Losses [rows of a process] of all processes, each row once, as `gather_for_metrics` would give them."""
+        found: torch.Tensor = self.accelerator.gather(losses)
+        found = found.view(-1, self.sharing(), len(losses)).mean(1).flatten()
+        state = self.accelerator.gradient_state
+        return found[: state.remainder] if state.end_of_dataloader and state.remainder > 0 else found
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """The trainer's own evaluation, outside of the measured time."""
