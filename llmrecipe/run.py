@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,18 @@ INTERVAL = 0.1
 """Seconds between two looks at a running stage; its end is noticed at once."""
 
 Status = Literal["running", "complete", "failed", "interrupted"]
+
+
+class Examiner(Protocol):
+    """Who looks at what is to be trained, before the first of it is."""
+
+    def __call__(self, stages: list[Stage], stopped: Callable[[], bool]) -> tuple[str, str] | None:
+        """What keeps these trainings from being done, and what to do about it; None when nothing does.
+
+        Args:
+            stages: the training stages that the store lacks.
+            stopped: whether the run was asked to stop; then an answer no longer matters.
+        """
 
 
 class Watcher(Protocol):
@@ -53,6 +66,8 @@ class Options:
     """Whether code that the recipe points to may run."""
     until: str | None = None
     """Do only this stage and what it needs: `STAGE` or `RECIPE/STAGE`."""
+    examiner: Examiner | None = None
+    """Who looks at the trainings before the first of them begins."""
     interrupted: Answer = "refuse"
     """What to do where a training would begin anew that was interrupted under another recipe."""
 
@@ -109,6 +124,8 @@ class _Run:
         self._stopping = Stopping()
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._done: dict[str, StageSummary] = {}
+        self._looked = False
+        """Whether the trainings were looked at."""
 
     def go(self) -> Summary:
         self._look_for_interrupted()
@@ -171,12 +188,29 @@ class _Run:
 
         try:
             with self._store.locked(address, wait) as lock:
-                done = self._found(stage) or self._do(stage, lock)
+                done = self._found(stage) or self._examined(stage) or self._do(stage, lock)
                 if done.status == "complete":
                     self._store.clean(address)
                 return done
         except _StopWaiting:
             return StageSummary(name=stage.name, address=address, status="interrupted")
+
+    def _examined(self, stage: Stage) -> StageSummary | None:
+        """Before the first training, have all of them looked at: the summary of this one if it is not to be begun."""
+        if self._options.examiner is None or self._looked or not isinstance(stage.spec, Train):
+            return None
+        missing = [
+            each
+            for each in self._stages
+            if isinstance(each.spec, Train) and not self._store.has(self._addresses[each.name])
+        ]
+        refused = self._options.examiner(missing, lambda: self._stopping.requested)
+        self._looked = True
+        if self._stopping.requested:
+            return self._waiting(stage).model_copy(update={"status": "interrupted"})
+        if refused is None:
+            return None
+        return self._waiting(stage).model_copy(update={"status": "failed", "message": refused[0], "help": refused[1]})
 
     def _do(self, stage: Stage, lock: BinaryIO) -> StageSummary:
         """Do a stage, under its lock."""

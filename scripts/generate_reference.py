@@ -11,6 +11,7 @@ from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.methods import METHODS
+from llmrecipe.preflight.checks import CHECKS
 
 Schema = dict[str, Any]
 
@@ -220,6 +221,7 @@ def rules_page() -> str:
     ]
     pages = {error.code: (error.name, "error", error.page) for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     pages |= {rule.code: (rule.name, rule.severity, rule.page) for rule in RULES.values()}
+    pages |= {check.code: (check.name, check.severity, check.page) for check in CHECKS.values()}
     for family, title in FAMILIES.items():
         parts.append(f"## {family}: {title}\n")
         for code in sorted(code for code in pages if code.startswith(family)):

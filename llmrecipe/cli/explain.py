@@ -13,6 +13,7 @@ from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.methods import METHODS
+from llmrecipe.preflight.checks import CHECKS
 
 Entry = Mapping[str, Any]
 
@@ -60,6 +61,7 @@ def explanation(topic: str) -> str:
 def _pages() -> dict[str, tuple[str, str, str]]:
     """Code -> name, severity, page."""
     found = {error.code: (error.name, "error", error.page) for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
+    found |= {check.code: (check.name, check.severity, check.page) for check in CHECKS.values()}
     return found | {rule.code: (rule.name, rule.severity, rule.page) for rule in RULES.values()}
 
 

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from llmrecipe import launch, ranks
 from llmrecipe.cli import code, front, planning
 from llmrecipe.folder import RunFolder
 from llmrecipe.lock import lock_file
-from llmrecipe.plan import Plan
+from llmrecipe.plan import Plan, Stage
 from llmrecipe.progress import Lines, count, duration
-from llmrecipe.run import Options, Watcher
+from llmrecipe.run import Examiner, Options, Watcher
 from llmrecipe.run import run as run_plan
 from llmrecipe.store import RunError, Store
 from llmrecipe.summary import StageSummary, Summary
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     front.add_recipe(parser)
     planning.add_store(parser)
     parser.add_argument("--until", metavar="STAGE", help="do only this stage and what it needs")
+    parser.add_argument("--no-preflight", action="store_true", help="begin training without looking at rows and model")
     parser.add_argument("--allow-code", action="store_true", help="let Python code of models and rewards run")
     answer = parser.add_mutually_exclusive_group()
     answer.add_argument(
@@ -85,7 +86,8 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
     store = Store(planning.store_root(arguments, found.root))
     folder = RunFolder(planning.runs_root(arguments, found.root) / found.plan.name)
     answer: Answer = "anew" if arguments.start_anew else "continue" if arguments.resume_changed else "refuse"
-    options = Options(found.root, folder, arguments.allow_code, arguments.until, answer)
+    examiner = None if arguments.no_preflight else _examiner(found, store, arguments)
+    options = Options(found.root, folder, arguments.allow_code, arguments.until, examiner, answer)
     try:
         with watching(arguments.format) as watcher:
             summary = run_plan(found.plan, store, options, watcher, leader)
@@ -104,6 +106,25 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
         if stage.status == "failed":
             _blame(stage, folder.path)
     return PREEMPTED if summary.preempted else EXIT_CODES[summary.status]
+
+
+def _examiner(planned: planning.Planned, store: Store, arguments: argparse.Namespace) -> Examiner:
+    """Preflight as `run` makes it: the cheap checks; errors keep every training from beginning."""
+
+    def examine(stages: list[Stage], stopped: Callable[[], bool]) -> tuple[str, str] | None:
+        examining = importlib.import_module("llmrecipe.cli.examining")
+        looking = examining.Looking(examining.cheap(stages), allow_code=arguments.allow_code)
+        answer = examining.examine(planned, store, stages, looking, stopped)
+        found = examining.diagnostics(answer, planned.documents)
+        if found:
+            front.show(found, arguments.overrides)
+        errors = sum(one.severity == "error" for one in found)
+        if not errors:
+            return None
+        what = f"{errors} error{'s' if errors > 1 else ''} of the preflight checks"
+        return what, f"mend them, or begin all the same: `llmrecipe run {arguments.file} --no-preflight`"
+
+    return examine
 
 
 @contextmanager

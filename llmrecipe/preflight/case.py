@@ -289,22 +289,33 @@ class Case:
         return self._rewards().problem(reward)
 
     def _rewards(self) -> "TriedRewards":
-        make = importlib.import_module("llmrecipe.preflight.rewarding").TriedRewards
-        return self._fact("rewards", lambda: make(self.rows, self.place("rewards")))
+        def make() -> "TriedRewards":
+            found: TriedRewards = _named("rewarding").TriedRewards(self.rows, self.place("rewards"))
+            return found
+
+        return self._fact("rewards", make)
 
     # -- models --
 
     @property
     def skeleton(self) -> "Skeleton":
         """The model without weights."""
-        make = importlib.import_module("llmrecipe.preflight.skeleton").skeleton
-        return self._fact("skeleton", lambda: make(self))
+
+        def make() -> "Skeleton":
+            found: Skeleton = _named("skeleton").skeleton(self)
+            return found
+
+        return self._fact("skeleton", make)
 
     @property
     def trial(self) -> "Trial":
         """What training steps of a tiny model of the same kind came to."""
-        make = importlib.import_module("llmrecipe.preflight.trial").trial
-        return self._fact("trial", lambda: make(self))
+
+        def make() -> "Trial":
+            found: Trial = _named("trial").trial(self)
+            return found
+
+        return self._fact("trial", make)
 
     @property
     def size(self) -> Size:
@@ -314,6 +325,11 @@ class Case:
     def place(self, name: str, **inputs: Path) -> Place:
         """Folders to work in."""
         return self.artifacts.place(f"{self.recipe}/{name}", **inputs)
+
+
+def _named(module: str) -> Any:
+    """A module of this package that imports torch, or takes long to import."""
+    return importlib.import_module(f"llmrecipe.preflight.{module}")
 
 
 def _json(path: Path) -> Any:

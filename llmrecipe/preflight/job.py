@@ -39,8 +39,9 @@ class Found(Section):
 class Stretch(Section):
     """Neighbouring tokens of a row."""
 
+    text: str
     tokens: list[str]
-    """Their texts. The bytes of a character that is spread over several tokens stand as replacement characters."""
+    """The text of each token alone; parts of a character that is spread over several are replacement characters."""
     learned: bool
     """Whether the loss is over them."""
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from transformers import set_seed
+
 from llmrecipe.plan import HubModel, LocalModel, ModelOrigin, NewModel
 from llmrecipe.preflight.case import Case
 from llmrecipe.preflight.skeleton import configuration
@@ -54,7 +56,7 @@ def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head) -> 
     else:
         config = shrunk(configuration(case, origin))
     config.pad_token_id = case.tokenizer.pad_token_id if case.tokenizer.pad_token_id is not None else 0
-    loading.set_seed(case.spec.seed)
+    set_seed(case.spec.seed)
     name = origin.repo if isinstance(origin, HubModel) else case.recipe
     with loading.readable(name, origin):
         return loading.AUTO_CLASSES[head].from_config(

@@ -49,8 +49,9 @@ def _row(
     tokenizer: Any, split: Literal["train", "validation"], ids: Sequence[int], learned: Sequence[bool], note: str
 ) -> ShownRow:
     marked = zip(ids[:TOKENS], learned, strict=False)
-    stretches = [
-        Stretch(tokens=[tokenizer.decode([token]) for token, _ in part], learned=mark)
-        for mark, part in groupby(marked, key=lambda pair: bool(pair[1]))
-    ]
+    stretches = []
+    for mark, part in groupby(marked, key=lambda pair: bool(pair[1])):
+        tokens = [token for token, _ in part]
+        words = [tokenizer.decode([token]) for token in tokens]
+        stretches.append(Stretch(text=tokenizer.decode(tokens), tokens=words, learned=mark))
     return ShownRow(split=split, length=len(ids), stretches=stretches, note=note)

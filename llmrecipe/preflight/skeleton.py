@@ -144,7 +144,7 @@ def _from_layer(name: str) -> str:
 
 
 def _name_of(model: Any, wanted: torch.Tensor) -> str:
-    return next(name for name, weight in model.named_parameters() if weight is wanted)
+    return next(str(name) for name, weight in model.named_parameters() if weight is wanted)
 
 
 def _file_of(folder: Path, name: str) -> Path | None:

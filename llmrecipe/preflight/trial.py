@@ -83,17 +83,31 @@ def trial(case: Case) -> Trial:
         if found.packing_refused is not None:
             return found
     first = case.place("trial", **inputs)
-    train.run(spec, first)
+    _train(spec, first)
     _moved(found, first)
     _resume(found, spec, first, case.place("trial-resumed", **inputs))
     if case.tokenize_spec.objective == "causal":
         found.whole = _logged(first)
         parts = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": 1}
         again = case.place("trial-accumulated", **inputs)
-        train.run(spec.model_copy(update={"arguments": spec.arguments | parts}), again)
+        _train(spec.model_copy(update={"arguments": spec.arguments | parts}), again)
         found.accumulated = _logged(again)
     _load(found, case, spec, first)
     return found
+
+
+def _train(spec: Train, place: Place) -> None:
+    """Run the stage. What libraries say of options, in whichever way, is what the recipe has to be told.
+
+    Raises:
+        StageError: it ended without a model.
+    """
+    try:
+        train.run(spec, place)
+    except StageError:
+        raise
+    except Exception as error:
+        raise StageError(f"{type(error).__name__}: {error}", "change the option that it names") from error
 
 
 def _head(role: str) -> Any:
@@ -166,7 +180,7 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
         found.untried.append("no resumption: the trial wrote no checkpoint")
         return
     shutil.copytree(source, target)
-    train.run(spec, place)
+    _train(spec, place)
     whole, resumed = _weights(first.output / "model"), _weights(place.output / "model")
     apart = sum((whole[name].double() - resumed[name].double()).pow(2).sum() for name in whole)
     size = sum(weight.double().pow(2).sum() for weight in whole.values())
