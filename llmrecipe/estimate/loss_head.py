@@ -23,7 +23,9 @@ class Head:
     peak: float
     """While the loss is computed."""
     left: float
-    """When the backward pass begins."""
+    """While the layers have their backward pass."""
+    backward: float = 0
+    """While the loss has its own."""
 
 
 def head(setting: Setting) -> Head:
@@ -71,8 +73,8 @@ def _library_tiles(setting: Setting, models: int) -> Head:
     chosen = states * count * shape.hidden
     rounded = 0 if setting.weights == "float32" else BYTES[setting.weights]
     table = 0 if setting.adapted else (4 + rounded) * counting.embedding(shape)
-    gradient = 4 * count * shape.hidden + table
-    return Head(chosen + tile + 28 * count, chosen + tile + gradient + 28 * count)
+    left = states * count * shape.hidden + (0 if setting.adapted else BYTES[setting.weights] * counting.embedding(shape))
+    return Head(chosen + tile + 28 * count, left, chosen + tile + 4 * count * shape.hidden + table + 28 * count)
 
 
 def _all_logits(setting: Setting) -> Head:

@@ -87,13 +87,19 @@ def memory(setting: Setting, device: float = 0) -> Memory:
         Moment("loss", always | {
             "gradients": before, "activations": kept + at_loss, "loss head": head.peak, "cast weights": casts,
         }),
+        Moment("backward, in the loss", always | {
+            "gradients": before, "activations": kept + after, "loss head": max(head.backward, head.left),
+            "cast weights": kept_casts,
+        }),
         Moment("backward, at its start", always | {
             "gradients": before, "activations": kept + after + again + inside, "loss head": head.left,
             "cast weights": kept_casts + (casts / setting.shape.layers if recomputed else 0),
         }),
         Moment("backward, at its end", always | {
             "gradients": held.gradients, "activations": layer + inside, "cast weights": casts / setting.shape.layers,
-            "temporaries": _tables(setting),
+        }),
+        Moment("backward, in the embeddings", always | {
+            "gradients": held.gradients, "temporaries": _tables(setting),
         }),
         Moment("optimizer step", always | {"gradients": held.gradients, "temporaries": _temporaries(setting)}),
     ]  # fmt: skip

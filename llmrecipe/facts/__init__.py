@@ -97,6 +97,25 @@ class Accelerator:
     """Whether matrix products in bfloat16 are done by the hardware."""
     bfloat16_tflops: float | None
     """Dense peak, 10^12 operations per second, without sparsity."""
+    float16_tflops: float | None
+    """Likewise; sums in float32."""
+    float32_tflops: float | None
+    """Likewise, without TensorFloat-32."""
+    fp8: bool
+    """Whether matrix products in 8 bits are done by the hardware."""
+    fp8_tflops: float | None
+    bandwidth: int | None
+    """Of its memory, in GB per second."""
+    interconnect: str | None
+    """What joins the devices of a node where the fastest kind of such nodes is meant: `NVLink`, `PCIe`."""
+    interconnect_bandwidth: int | None
+    """GB per second of one device, both directions together."""
+    watts: int | None
+    """Most power that it draws."""
+    price: tuple[float, float] | None
+    """What clouds ask for one device and hour, in US dollars, lowest and highest."""
+    price_source: str | None
+    """Where these prices stood, and when."""
     resource: str | None
     """What Kubernetes calls one device: `nvidia.com/gpu`."""
     products: tuple[str, ...]
@@ -232,7 +251,7 @@ def vllm_metrics() -> Mapping[str, VLLMMetric]:
 def accelerators() -> Mapping[str, Accelerator]:
     """Presets of `hardware.accelerator`."""
     return {
-        name: Accelerator(**{**entry, "products": tuple(entry["products"])})
+        name: Accelerator(**entry | {"products": tuple(entry["products"]), "price": entry["price"] and tuple(entry["price"])})
         for name, entry in _table("accelerators").items()
     }
 
