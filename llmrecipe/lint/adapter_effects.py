@@ -52,7 +52,14 @@ def pattern_of_a_layer_without_an_update(case: Case) -> Iterator[Finding]:
     """
     adapter = adapter_of(case.recipe)
     targets = None if adapter is None else targets_of(adapter, case)
-    if adapter is None or targets is None or (case.figures and families()[case.figures.family].experts):
+    if adapter is None:
+        return
+    weights = {last_word(name) for name in adapter.target_parameters}
+    for field, key in patterns_of(adapter):
+        if last_word(key) in weights:
+            message = f"`{key}` is one of `target_parameters`, which all have the rank and scale of the adapter"
+            yield Finding((*AT, field, key), message, "leave it out", on_key=True, fix=Drop((*AT, field, key)))
+    if targets is None or weights or (case.figures and families()[case.figures.family].experts):
         return
     known = {name for family in families().values() for name in (*family.linear, *family.embeddings)}
     for field, key in patterns_of(adapter):

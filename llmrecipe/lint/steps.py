@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
+from llmrecipe.methods.sft import SFT
 from llmrecipe.optimization import SWA, AdEMAMix
 
 
@@ -170,3 +171,90 @@ def loss_that_depends_on_the_processes(case: Case) -> Iterator[Finding]:
         at = "training.extra.average_tokens_across_devices"
         message = f"the loss is the mean of the means of {processes} processes, not that of all tokens"
         yield Finding(at, message, "leave it out", fix=Drop(at), safe=False)
+
+
+@rule("LR366", "warning")
+def best_by_a_loss_that_unlearning_lowers(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `checkpoints.best` and `early_stopping` do not go by `eval_loss` when `sft` has the loss `dft`.
+
+    ## Why is this bad?
+    That loss weighs every token with its own probability: `-p log p` is near zero where the model is sure, and just as
+    near where it has no idea. It was 0.02 for a model with random weights, whose likelihood loss was 5.7. The lowest
+    value may be that of the worst model. Source: https://arxiv.org/abs/2508.05629, equation 9
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data:
+      train: [{kind: files, paths: [chats.jsonl], format: messages}]
+      validation: {fraction: 0.1}
+    method: {kind: sft, loss_type: dft}
+    training: {eval_steps: 50, checkpoints: {best: {}}}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data:
+      train: [{kind: files, paths: [chats.jsonl], format: messages}]
+      validation: {fraction: 0.1}
+    method: {kind: sft, loss_type: dft}
+    training: {eval_steps: 50, checkpoints: {best: {metric: eval_mean_token_accuracy, greater_is_better: true}}}
+    ```
+    """
+    training, method = case.recipe.training, case.recipe.method
+    if not isinstance(method, SFT) or method.loss_type != "dft":
+        return
+    judges = {
+        "training.checkpoints.best": training.checkpoints.best,
+        "training.early_stopping": training.early_stopping,
+    }
+    for at, judge in judges.items():
+        if judge is not None and judge.metric == "eval_loss":
+            message = "`eval_loss` of `dft` is low for a model that is sure, and for one that knows nothing"
+            help_ = "write `metric: eval_mean_token_accuracy` and `greater_is_better: true`"
+            yield Finding(at, message, help_)
+
+
+@rule("LR824", "warning")
+def hardly_anything_recomputed(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `gradient_checkpointing.every_n_layers` is below the number of layers of the model, where it is known.
+
+    ## Why is this bad?
+    The first of so many layers is recomputed: here one of all, which frees next to nothing.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {gradient_checkpointing: {every_n_layers: 28}}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {gradient_checkpointing: {every_n_layers: 2}}
+    ```
+    """
+    options, figures = case.recipe.training.gradient_checkpointing, case.figures
+    if isinstance(options, bool) or figures is None or case.recipe.method is None:
+        return
+    if options.every_n_layers >= max(2, figures.layers):
+        message = f"one of {figures.layers} layers is recomputed"
+        at = "training.gradient_checkpointing.every_n_layers"
+        yield Finding(at, message, "use 2, or leave it out for all layers", fix=Put(at, 2), safe=False)
