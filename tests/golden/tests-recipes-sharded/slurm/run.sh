@@ -125,11 +125,11 @@ stage sharded/prepare-data b19d853ed765c33cb089f0f824c5fbfa 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-sharded-prepare-data.json"
 stage sharded/tokenize c69e6bbccf1319c8049a91abe911905c 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-sharded-tokenize.json"
-stage sharded/train dc4d2b8a7b6e8be315a31d12e3e65a3b 4 \
+stage sharded/train e7b41146d33a96df3541bfacee6518e9 4 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/sharded-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-sharded-train.json"
-stage sharded/export b376b26394b756fbf18cd2d767cfb207 1 \
+stage sharded/export 6f74d6cc822797c917abb123d5559505 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-sharded-export.json"
 
-if wanted sharded/export; then echo "sharded/export: .llmrecipe/artifacts/b376b26394b756fbf18cd2d767cfb207/model"; fi
+if wanted sharded/export; then echo "sharded/export: .llmrecipe/artifacts/6f74d6cc822797c917abb123d5559505/model"; fi

@@ -41,5 +41,5 @@ submit() {
 
 submit sharded/prepare-data b19d853ed765c33cb089f0f824c5fbfa slurm/01-sharded-prepare-data.sbatch
 submit sharded/tokenize c69e6bbccf1319c8049a91abe911905c slurm/02-sharded-tokenize.sbatch sharded/prepare-data
-submit sharded/train dc4d2b8a7b6e8be315a31d12e3e65a3b slurm/03-sharded-train.sbatch sharded/tokenize
-submit sharded/export b376b26394b756fbf18cd2d767cfb207 slurm/04-sharded-export.sbatch sharded/train sharded/prepare-data sharded/tokenize
+submit sharded/train e7b41146d33a96df3541bfacee6518e9 slurm/03-sharded-train.sbatch sharded/tokenize
+submit sharded/export 6f74d6cc822797c917abb123d5559505 slurm/04-sharded-export.sbatch sharded/train sharded/prepare-data sharded/tokenize
