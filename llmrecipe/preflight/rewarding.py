@@ -19,10 +19,15 @@ class TriedRewards:
         self._tried: dict[str, list[float | None] | StageError] = {}
 
     def score(self, reward: Reward, answers: list[str], references: list[str]) -> list[float | None]:
-        """What a built-in reward gives for answers to prompts that do not matter."""
-        prompts: list[Any] = ["" for _ in answers]
+        """What a built-in reward gives for answers, whatever the prompts; None where it refuses the reference."""
         (function,) = build([reward], {}, self._place)
-        return function(prompts, [*answers], [[] for _ in answers], reference=references)
+        found: list[float | None] = []
+        for answer, reference in zip(answers, references, strict=True):
+            try:
+                found += function([""], [answer], [[]], reference=[reference])
+            except StageError:
+                found.append(None)
+        return found
 
     def allowed(self, reward: PinnedFunction) -> bool:
         """Whether its code may run."""

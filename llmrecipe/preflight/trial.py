@@ -51,7 +51,7 @@ class Trial:
     accumulated: tuple[float, float] | None = None
     """The same of two batches of one."""
     resumed_difference: float | None = None
-    """Norm of the difference of the weights after a resumption, relative to their norm."""
+    """Norm of the difference of the weights after a resumption, relative to what the step changed."""
     load_problem: StageError | None = None
     leak: float | None = None
     """Largest difference of the logits of a packed document from those that it has alone."""
@@ -181,10 +181,13 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
         return
     shutil.copytree(source, target)
     _train(spec, place)
-    whole, resumed = _weights(first.output / "model"), _weights(place.output / "model")
-    apart = sum((whole[name].double() - resumed[name].double()).pow(2).sum() for name in whole)
-    size = sum(weight.double().pow(2).sum() for weight in whole.values())
-    found.resumed_difference = float((torch.as_tensor(apart) / torch.as_tensor(size)).sqrt())
+    before, whole, resumed = (_weights(folder) for folder in (source, first.output / "model", place.output / "model"))
+    moved = _distance(before, whole)
+    found.resumed_difference = _distance(whole, resumed) / moved if moved else None
+
+
+def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return sum(float((one[name].double() - other[name].double()).pow(2).sum()) for name in one.keys() & other) ** 0.5
 
 
 def _logged(place: Place) -> tuple[float, float]:

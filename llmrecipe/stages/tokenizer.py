@@ -60,7 +60,7 @@ def from_folder(folder: Path, trust_remote_code: bool = False) -> Any:
         if _is_plain(folder):
             return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:  # A file that is no tokenizer lacks whatever is asked for first.
         raise StageError(
             f"{folder} has no tokenizer that can be read: {error}", "use a folder with a tokenizer"
         ) from None

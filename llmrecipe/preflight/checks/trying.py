@@ -121,7 +121,7 @@ def resumption_that_differs(case: "Case") -> Iterator[Finding]:
     """
     ## What it does
     Goes on from the first checkpoint of the trial, and compares the weights with those of the trial that was not
-    interrupted: an error where they differ by more than 1e-4 of their size.
+    interrupted: an error where they differ by more than 1 % of what the last step changed.
 
     ## Why is this bad?
     A resumed training that has lost its moments, its place in the schedule or its random numbers is another training,
@@ -134,11 +134,11 @@ def resumption_that_differs(case: "Case") -> Iterator[Finding]:
     Checkpoints without optimizer state restart Adam and the learning rate without a message in Transformers 5.23.
     """
     trial = case.trial
-    if trial.resumed_difference is not None and trial.resumed_difference > 1e-4:
+    if trial.resumed_difference is not None and trial.resumed_difference > 0.01:
         yield Finding(
             "training.checkpoints",
             "a training that goes on from a checkpoint ends with weights that differ by "
-            f"{trial.resumed_difference:.2g} of their size",
+            f"{trial.resumed_difference:.1%} of what the last step changed",
             "report this with the recipe, which cannot cause it alone",
         )
 
