@@ -55,7 +55,7 @@ def test_what_is_said_to_catch_a_failure_has_an_example_of_it_and_a_sound_one(na
     if name in RULES:
         assert len(EXAMPLE.findall(RULES[name].page)) == 2
     elif name in CHECKS:
-        assert f'"{name}"' in _texts("preflight/*.py")
+        assert re.search(rf"^- code: {name}$", _texts("preflight/*.yaml"), re.MULTILINE)
     elif name in {error.code for error in DOCUMENT_ERRORS}:
         assert re.search(rf"# error: {name}\b", _texts("diagnostics/*.yaml")), (
             f"no document of tests/diagnostics has {name}"

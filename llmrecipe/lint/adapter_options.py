@@ -30,6 +30,15 @@ def takes_from_weights(adapter: LoRA | DoRA) -> bool:
     return adapter.init_lora_weights.startswith(("pissa", "olora"))
 
 
+def _is_expression_of(pattern: str, names: set[str]) -> bool:
+    """Whether a key of a pattern is an expression that one of the names matches, or none at all, which LR229 tells."""
+    try:
+        expression = re.compile(rf"(.*\.)?({pattern})")
+    except re.error:
+        return True
+    return any(expression.fullmatch(name) for name in names)
+
+
 @rule("LR235")
 def unknown_layer(case: Case) -> Iterator[Finding]:
     """
@@ -71,7 +80,7 @@ def unknown_layer(case: Case) -> Iterator[Finding]:
         written += [(("model", "adapter", field, name), name, True) for name in pattern]
     for at, name, on_key in written:
         word = LAST_WORD.search(name)
-        if word is None or word[0] in known:
+        if word is None or word[0] in known or (on_key and _is_expression_of(name, known)):
             continue
         near, sure = nearest(word[0], known, 0.6)
         help_ = f"did you mean `{near}`?" if near else f"its layers are {', '.join(family.linear)}"
