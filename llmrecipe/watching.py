@@ -83,6 +83,17 @@ class Divergence(Section):
     """Lines of the log in a row; as many must have come before them."""
 
 
+class LostEntropy(Section):
+    """The policy hardly varies its answers any more: what it would still have to try, it never says."""
+
+    action: Action = "warn"
+    """What happens then."""
+    below: Fraction = 0.2
+    """Entropy as a share of the median of the first ten lines of the log."""
+    logs: PositiveInt = 5
+    """Lines of the log in a row."""
+
+
 class Throughput(Section):
     """Training has become slow."""
 
@@ -142,6 +153,7 @@ class Watchdog(Section):
     equal_rewards: EqualRewards = EqualRewards()
     clipped_completions: ClippedCompletions = ClippedCompletions()
     divergence: Divergence = Divergence()
+    lost_entropy: LostEntropy = LostEntropy()
     throughput: Throughput = Throughput()
     overfitting: Overfitting = Overfitting()
     device_memory: DeviceMemory = DeviceMemory()

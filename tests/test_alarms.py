@@ -70,6 +70,12 @@ SICK: dict[str, tuple[str, list[dict[str, Any]], int, str]] = {
     ),
     "a runaway policy": ("divergence", lines(40, kl=lambda i: 0.05 if i < 20 else 5.0), 250, "100 times its median"),
     "a runaway policy of PPO": ("divergence", lines(40, objective__kl=lambda i: 1 if i < 20 else 50), 250, "50 times"),
+    "a policy with one answer": (
+        "lost_entropy", lines(30, reward=1.0, entropy=lambda i: 0.8 if i < 15 else 0.1), 200, "12% of the 0.8 of",
+    ),
+    "a policy of PPO with one answer": (
+        "lost_entropy", lines(30, objective__entropy=lambda i: 2.0 if i < 12 else 0.2), 170, "0.2 nats per token",
+    ),
     "slow steps": (
         "throughput", lines(20, tokens_per_second=lambda i: 1000 if i < 8 else 300), 100, "30% of the 1,000",
     ),
@@ -121,3 +127,12 @@ def test_slowness_has_to_last_as_many_steps_as_the_recipe_says() -> None:
 def test_a_divergence_from_almost_nothing_is_no_divergence() -> None:
     assert heard(lines(40, kl=lambda i: 1e-5 if i < 20 else 0.09)) == {}
     assert heard(lines(40, kl=lambda i: 1e-5 if i < 20 else 0.09), Watchdog(divergence=Divergence(times=5))) != {}
+
+
+def test_a_policy_that_had_no_entropy_loses_none() -> None:
+    assert heard(lines(40, reward=1.0, entropy=lambda i: 0.04 if i < 20 else 0.001)) == {}
+    assert heard(lines(40, reward=1.0, entropy=lambda i: 1.0 if i % 4 else 0.1)) == {}
+
+
+def test_likelihood_may_lose_as_much_entropy_as_it_likes() -> None:
+    assert heard(lines(40, loss=lambda i: 3.0 / (1 + i), grad_norm=1.0, entropy=lambda i: 3.0 / (1 + i))) == {}

@@ -424,3 +424,10 @@ def test_metrics_of_a_training_can_be_asked_for_where_the_recipe_opens_them():
     closed = manifests(SCRATCH)
     assert "annotations" not in kind(closed, "Job")["spec"]["template"]["metadata"]
     assert len(kind(closed, "NetworkPolicy")["spec"]["ingress"]) == 1
+
+
+def test_a_server_has_shared_memory_for_its_devices() -> None:
+    """Docker and Kubernetes give a container 64 MB of it, with which processes of one server cannot talk."""
+    service = yaml.safe_load(compose(PIPELINE)["compose/compose.yaml"])["services"]
+    assert all(int(each["shm_size"].removesuffix("gb")) >= 1 for name, each in service.items() if "shm_size" in each)
+    assert any("shm_size" in each for each in service.values())

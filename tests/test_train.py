@@ -187,6 +187,7 @@ def test_defaults_of_the_libraries_that_hide_or_change_something_are_off(method:
     assert not found.remove_unused_columns
     assert found.save_total_limit is None
     assert found.report_to in ([], "none")
+    assert found.prediction_loss_only
     assert getattr(found, "max_length", None) is None
 
 

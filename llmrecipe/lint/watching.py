@@ -17,6 +17,7 @@ ONLY_FOR = {
     "equal_rewards": GROUPED,
     "clipped_completions": GROUPED,
     "divergence": ONLINE,
+    "lost_entropy": ONLINE,
 }
 """Rule of the watchdog -> methods whose log says what it looks at."""
 

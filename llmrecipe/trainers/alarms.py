@@ -12,6 +12,7 @@ from llmrecipe.watching import (
     DeadPreference,
     Divergence,
     EqualRewards,
+    LostEntropy,
     NoSignal,
     Overfitting,
     Throughput,
@@ -190,6 +191,38 @@ class RunawayPolicy:
 
 
 @dataclass
+class SameAnswers:
+    """The entropy of a policy is a small part of what it was."""
+
+    settings: LostEntropy
+    _first: list[float] = field(default_factory=list)
+    _count: int = 0
+
+    BASELINE = 10
+    """Lines whose median is the measure."""
+    FLOOR = 0.05
+    """Nats per token below which there was never much to lose."""
+
+    def look(self, line: Line) -> Alarm | None:
+        value = line.get("objective/entropy", line.get("entropy"))
+        if value is None or not _is_reinforced(line):
+            return None
+        if len(self._first) < self.BASELINE:
+            self._first.append(value)
+            return None
+        usual = statistics.median(self._first)
+        self._count = self._count + 1 if usual > self.FLOOR and value < self.settings.below * usual else 0
+        if self._count < self.settings.logs:
+            return None
+        return Alarm(
+            f"the entropy of the answers is {value:.3g} nats per token at step {line['step']}, {value / usual:.0%} of "
+            f"the {usual:.3g} of the beginning: nearly the same is said again and again",
+            "lower `training.learning_rate`, raise `method.beta`, `method.kl_coef` or the temperature, and see whether "
+            "the reward can be had by one phrase",
+        )
+
+
+@dataclass
 class SlowSteps:
     """Tokens per second are far below those of the beginning."""
 
@@ -260,6 +293,7 @@ def log_rules(settings: Watchdog, vocabulary: int | None, warmup: int) -> dict[s
         "equal_rewards": equal_rewards(settings.equal_rewards),
         "clipped_completions": clipped_completions(settings.clipped_completions),
         "divergence": RunawayPolicy(settings.divergence),
+        "lost_entropy": SameAnswers(settings.lost_entropy),
         "throughput": SlowSteps(settings.throughput),
         "overfitting": GrowingGap(settings.overfitting),
     }
