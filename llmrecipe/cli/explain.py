@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmrecipe import facts
+from llmrecipe.cli.fields import in_recipe, readers, rules_about
 from llmrecipe.cli.front import UsageError
 from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
@@ -19,9 +20,12 @@ Entry = Mapping[str, Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The argument."""
+    """The topic, and the recipe whose value is shown."""
     parser.add_argument(
         "topic", metavar="CODE|FIELD", help="a code (LR311), a rule's name, or a field (training.max_length)"
+    )
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="a recipe: what it has at the field, and where that was written"
     )
 
 
@@ -30,8 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         UsageError: there is no such code and no such field.
+        RecipeError: FILE holds no recipe.
     """
     print(explanation(arguments.topic))
+    if arguments.file is not None:
+        path = _path(arguments.topic)
+        if path is None:
+            raise UsageError(f"`{arguments.topic}` is no field of a recipe, so that FILE has no value for it")
+        print(f"\n{in_recipe(arguments.topic, path, arguments.file)}")
     return 0
 
 
@@ -46,16 +56,28 @@ def explanation(topic: str) -> str:
     if code is not None:
         name, severity, page = pages[code]
         return f"# {code} {name}\n\nSeverity: {severity}.\n\n{page.strip()}"
-    path = re.sub(r"\[\d*\]|\.\d+(?=\.|$)", "", topic)
-    if (foreign := _foreign(path)) is not None:
+    if (foreign := _foreign(_without_items(topic))) is not None:
         return foreign
-    known = facts.recipe_fields()
-    same_end = [each for each in known if each.rpartition(".")[2] == path]
-    if path not in known and len(same_end) == 1:
-        path = same_end[0]
-    if path not in known:
-        raise UsageError(_unknown(topic, same_end, [*pages, *known]))
+    known, path = facts.recipe_fields(), _path(topic)
+    if path is None:
+        raise UsageError(_unknown(topic, _same_end(topic), [*pages, *known]))
     return _field(path, known)
+
+
+def _path(topic: str) -> str | None:
+    """The field that a topic names: its path, or the end of one path alone."""
+    path, same_end = _without_items(topic), _same_end(topic)
+    if path in facts.recipe_fields():
+        return path
+    return same_end[0] if len(same_end) == 1 else None
+
+
+def _without_items(topic: str) -> str:
+    return re.sub(r"\[\d*\]|\.\d+(?=\.|$)", "", topic)
+
+
+def _same_end(topic: str) -> list[str]:
+    return [each for each in facts.recipe_fields() if each.rpartition(".")[2] == _without_items(topic)]
 
 
 def _pages() -> dict[str, tuple[str, str, str]]:
@@ -90,6 +112,10 @@ def _field(path: str, known: Mapping[str, Any]) -> str:
     if keys:
         width = max(len(key.rpartition(".")[2]) for key in keys)
         parts.append("Keys:\n" + "\n".join(_key(key, known[key], width) for key in keys))
+    if methods := readers(path):
+        parts.append("Methods that learn from each:\n" + "\n".join(f"  {line}" for line in methods))
+    if rules := rules_about(path, known):
+        parts.append("Rules that speak of it:\n" + "\n".join(f"  {code}  {name}" for code, name in rules))
     if path == "hardware.accelerator":
         parts.append("\n".join(_accelerators()))
     if path == "training.extra":

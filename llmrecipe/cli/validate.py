@@ -1,13 +1,13 @@
 """`llmrecipe validate FILES...`: every problem of the recipes at once, and with `--fix` fewer of them."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from llmrecipe import printers
 from llmrecipe.cli import fixing, front
-from llmrecipe.cli.pages import pages
 from llmrecipe.cli.recipe_files import RecipeFiles, recipe_files
 from llmrecipe.cli.verdict_cache import VerdictCache
 from llmrecipe.cli.verdicts import Verdict, absolute, findings, together, verdicts
@@ -105,7 +105,7 @@ def _formatted(
         case "json":
             return printers.as_json(left, files, done if arguments.fix else None)
         case "sarif":
-            return printers.sarif(left, pages())
+            return printers.sarif(left, importlib.import_module("llmrecipe.cli.pages").pages())  # seldom needed
         case "github":
             return printers.github(left)
         case "gitlab":
