@@ -67,16 +67,21 @@ def documents(folder: Path, text: str, *, locked: bool = True) -> list[Document]
     return [Document(Recipe.model_validate(source.data), source) for source in resolve(str(folder / "recipe.yaml"), [])]
 
 
-def codes(folder: Path, text: str, *, locked: bool = True) -> set[str]:
-    return {diagnostic.code for diagnostic in lint(documents(folder, text, locked=locked))}
+SIZES = {"LR420", "LR421", "LR422", "LR423", "LR424", "LR425"}
+"""Whether a recipe fits its machine. The pages of other rules are short, and not about that."""
+
+
+def codes(folder: Path, text: str, *, locked: bool = True, sizes: bool = False) -> set[str]:
+    found = {diagnostic.code for diagnostic in lint(documents(folder, text, locked=locked))}
+    return found if sizes else found - SIZES
 
 
 @pytest.mark.parametrize("code", sorted(RULES))
 def test_the_example_of_a_rule_breaks_it_alone_and_the_mended_one_breaks_none(code: str, folder: Path) -> None:
     broken, mended = BLOCK.findall(RULES[code].page)
     locked = code != "LR701"
-    assert codes(folder, broken, locked=locked) == {code}
-    assert codes(folder, mended, locked=locked) == set()
+    assert codes(folder, broken, locked=locked, sizes=code in SIZES) == {code}
+    assert codes(folder, mended, locked=locked, sizes=code in SIZES) == set()
 
 
 FIXABLE = ["LR801", "LR802", "LR804", "LR808", "LR809", "LR850", "LR861", "LR862"]

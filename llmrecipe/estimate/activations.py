@@ -1,4 +1,4 @@
-"""Bytes that the forward pass keeps for the backward pass, per token and layer, as the layers of Transformers keep them.
+"""Bytes that the forward pass keeps for the backward pass, per token and layer, in the layers of Transformers.
 
 Every coefficient was measured: PyTorch's memory tracker over models of one and of two layers and of many widths, which
 gives whole numbers. `benchmarks/estimates.py` compares whole training steps.
@@ -26,18 +26,17 @@ class Kept:
     token: int = 8
     """Whatever the widths: one number of each norm."""
 
-    def of(self, shape: Shape) -> int:
-        """Bytes per token of one layer."""
+    def of(self, shape: Shape, split: int = 1) -> int:
+        """Bytes per token of one layer whose heads and feed-forward block are split over so many devices."""
         wide = shape.intermediate + shape.chosen * shape.expert_width
-        return (
-            self.hidden * shape.hidden
-            + self.queries * shape.queries
+        within = (
+            self.queries * shape.queries
             + self.keys * shape.keys
             + self.wide * wide
             + self.heads * shape.heads
             + self.key_heads * shape.key_value_heads
-            + self.token
         )
+        return self.hidden * shape.hidden + within // split + self.token
 
 
 _HALF: dict[str, Kept] = {
@@ -92,7 +91,7 @@ def of_layer(setting: Setting) -> int:
     shape = setting.shape
     family = _LIKE.get(shape.family, shape.family)
     table = _table(setting)
-    found = table.get(family, table["llama"]).of(shape) + _adapter(setting)
+    found = table.get(family, table["llama"]).of(shape, setting.tensor) + _adapter(setting)
     if setting.attention == "eager":  # Scores in the type of the products, softmax in float32 and rounded.
         found += shape.heads * setting.length * (4 + 2 * BYTES[setting.compute])
     return found + _router(setting)
@@ -122,7 +121,7 @@ def backward(setting: Setting) -> int:
     wide = shape.intermediate + shape.chosen * shape.expert_width
     size = 4 if setting.compute == "float32" else 2
     again = size * wide + 10 * shape.hidden if setting.adapted and setting.checkpointing is not None else 0
-    return 2 * size * wide + again
+    return 2 * size * wide // setting.tensor + again
 
 
 def of_last_norm(setting: Setting) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from llmrecipe.methods.ppo import PPO
 from llmrecipe.methods.reference import ReferenceMethod
 from llmrecipe.methods.rloo import RLOO
 from llmrecipe.recipe.hardware import Hardware
-from llmrecipe.strategies import DeepSpeed, FSDP
+from llmrecipe.strategies import FSDP, DeepSpeed
 from llmrecipe.vocabulary import NF4, Int8
 
 Range = tuple[float, float]
@@ -55,7 +55,8 @@ class Cost:
 
 def work(setting: Setting, steps: Range, known: bool) -> Work:
     """Tokens of so many optimizer steps: rows that are packed are full, others have a quarter of it or more."""
-    at_once = setting.sequences * setting.accumulation * setting.processes * setting.length
+    shared = setting.tensor * setting.context
+    at_once = setting.sequences * setting.accumulation * setting.processes // shared * setting.length
     least = 1.0 if setting.packed else 0.25
     return Work(steps, (least * at_once * steps[0], at_once * steps[1]), known)
 

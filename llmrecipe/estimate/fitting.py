@@ -51,16 +51,16 @@ def changes(setting: Setting, device: float) -> list[Change]:
     enough = [change for change in single if change.needs <= device]
     if enough:
         return enough
-    piled, names, prices = setting, [], []
+    piled, names, prices = setting, dict[str, str](), list[str]()
     for what, price, _ in _steps(setting):
         found = {name: changed for name, _, changed in _steps(piled)}
         if what not in found:
             continue
         piled = found[what]
-        names.append(what)
+        names[what.partition(":")[0]] = what
         prices.append(price)
         if _need(piled, device) <= device:
-            return [Change(", ".join(names), ", ".join(dict.fromkeys(prices)), _need(piled, device))]
+            return [Change(", ".join(names.values()), ", ".join(dict.fromkeys(prices)), _need(piled, device))]
     return []
 
 

@@ -1,4 +1,4 @@
-"""What a step takes between the last hidden states and the loss, and what of it is left when the backward pass begins."""
+"""What a step takes between the last hidden states and the loss, and what of it is left afterwards."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ def _tiles(setting: Setting) -> Head:
 
     A tile of E logits in 16 bits takes 10 E: itself, a copy in float32, and its log-probabilities.
     """
-    shape, count, size = setting.shape, setting.learned, BYTES[setting.compute]
+    shape, count, size = setting.shape, min(setting.learned, setting.tokens), BYTES[setting.compute]
     rows = min(count, max(FEWEST_ROWS, TILE_BYTES // (4 * shape.vocabulary)))
     tile = rows * shape.vocabulary
     states = 4 if setting.weights == "float32" else 2
@@ -73,7 +73,9 @@ def _library_tiles(setting: Setting, models: int) -> Head:
     chosen = states * count * shape.hidden
     rounded = 0 if setting.weights == "float32" else BYTES[setting.weights]
     table = 0 if setting.adapted else (4 + rounded) * counting.embedding(shape)
-    left = states * count * shape.hidden + (0 if setting.adapted else BYTES[setting.weights] * counting.embedding(shape))
+    left = states * count * shape.hidden + (
+        0 if setting.adapted else BYTES[setting.weights] * counting.embedding(shape)
+    )
     return Head(chosen + tile + 28 * count, left, chosen + tile + 4 * count * shape.hidden + table + 28 * count)
 
 

@@ -13,7 +13,7 @@ from llmrecipe.methods.reference import ReferenceMethod
 from llmrecipe.methods.rloo import RLOO
 from llmrecipe.optimization import Adafactor, Muon
 from llmrecipe.strategies import DeepSpeed
-from llmrecipe.vocabulary import DoRA, Int8, NF4
+from llmrecipe.vocabulary import NF4, DoRA, Int8
 
 GIB = 2**30
 CONTEXT = (0.4, 1.5)

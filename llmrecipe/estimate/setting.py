@@ -11,11 +11,14 @@ from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.optimization import Optimizer
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.training import CheckpointingOptions
-from llmrecipe.strategies import FSDP, DeepSpeed, Distributed, Single
+from llmrecipe.strategies import FSDP, DeepSpeed, Distributed, Single, together
 from llmrecipe.vocabulary import Adapter, Attention, Dtype, Full, Quantization, RecipeReference
 
 PAIRS = ("dpo", "orpo", "cpo", "reward")
 """Methods of which a row is two sequences."""
+
+
+_SINGLE = Single(kind="single")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Setting:
     averaged: bool = False
     held: bool = False
     """Whether old data hold the weights (EWC)."""
-    strategy: Distributed = Single(kind="single")
+    strategy: Distributed = _SINGLE
     processes: int = 1
     """Of all nodes."""
     processes_per_node: int = 1
@@ -69,8 +72,18 @@ class Setting:
 
     @property
     def tokens(self) -> int:
-        """Tokens of that pass, all rows being as long as they may be."""
-        return self.sequences * self.length
+        """Tokens of that pass on one device, all rows being as long as they may be."""
+        return self.sequences * self.length // self.context
+
+    @property
+    def tensor(self) -> int:
+        """Devices over which heads, feed-forward blocks and the vocabulary are split."""
+        return self.strategy.tensor_parallel_size if isinstance(self.strategy, FSDP) else 1
+
+    @property
+    def context(self) -> int:
+        """Devices that share out each sequence."""
+        return self.strategy.context_parallel_size if isinstance(self.strategy, FSDP) else 1
 
     @property
     def learned(self) -> int:
@@ -99,7 +112,7 @@ def of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Setting | None:
         return None
     spread = not isinstance(recipe.distributed, Single)
     processes = hardware.num_accelerators * hardware.num_nodes if spread else 1
-    at_once = training.per_device_train_batch_size * processes
+    at_once = max(1, training.per_device_train_batch_size * processes // together(recipe.distributed))
     packing = recipe.data.packing
     plain = packing is None and method.kind == "pretrain" and recipe.data.curriculum is None
     return Setting(

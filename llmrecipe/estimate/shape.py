@@ -1,4 +1,4 @@
-"""The shape of a model in numbers: of an architecture, of a published model, or of the recipe that a chain begins with."""
+"""The shape of a model in numbers: of an architecture, a published model, or the recipe that a chain begins with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ FEW_LAYERS = 4
 """Layers beyond which a model is traced with two and with four of them; each further one takes what the two more do."""
 
 
-class Untraceable(ValueError):
+class TraceError(ValueError):
     """Nothing of the kind can be traced: what, and what to do."""
 
 
@@ -54,7 +54,7 @@ def trace(setting: Setting) -> Traced:
     """What one device holds in a training step of one process.
 
     Raises:
-        Untraceable: the method, the quantization or the strategy is none that runs over fake tensors.
+        TraceError: the method, the quantization or the strategy is none that runs over fake tensors.
     """
     check(setting)
     layers = setting.shape.layers
@@ -71,7 +71,7 @@ def check(setting: Setting) -> None:
     """See that a setting can be traced.
 
     Raises:
-        Untraceable: it cannot.
+        TraceError: it cannot.
     """
     what = None
     if setting.method.kind not in (*OURS, *LIBRARY):
@@ -87,7 +87,7 @@ def check(setting: Setting) -> None:
     elif setting.attention not in ("sdpa", "eager"):
         what = f"`attention: {setting.attention}`"
     if what is not None:
-        raise Untraceable(f"{what} cannot be traced; the estimate without --trace covers it")
+        raise TraceError(f"{what} cannot be traced; the estimate without --trace covers it")
 
 
 def _trace(setting: Setting, layers: int) -> Traced:
@@ -207,7 +207,7 @@ def _loss(setting: Setting, model: Any, reference: Any, batch: dict[str, Any]) -
 
 
 class _Tracker(MemTracker):  # type: ignore[misc]
-    """PyTorch's, for whole devices: it would also count by module, for which no module may be called twice in a step."""
+    """PyTorch's, for whole devices: it would also count by module, which wants no module called twice."""
 
     def _pre_fw_hook(self, module: Any, inputs: Any) -> None:
         pass
@@ -252,7 +252,7 @@ def _as_on_an_accelerator() -> Iterator[None]:
     tiles = "trl.kernels.chunked_logprob."
     with (
         mock.patch.dict(losses.TILE_BYTES, clear=True),
-        mock.patch("transformers.masking_utils.is_tracing", lambda *_: False),
+        mock.patch("transformers.masking_utils.is_tracing", return_value=False),
         mock.patch(f"{tiles}_forward_tile", _in_place),
         mock.patch(f"{tiles}_backward_tile", _in_place),
         mock.patch(f"{tiles}_addmm_fp32", _in_place),
