@@ -3,16 +3,20 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import small
-from test_preflight import CHATS, case_of, found_in, models
+import yaml
+from test_preflight import CHATS, FIXTURES, case_of, found_in, merged, models
 
 from llmrecipe.preflight import trial as trial_module
 from llmrecipe.preflight.checks import CHECKS
-from llmrecipe.preflight.trial import Trial, leak
+from llmrecipe.preflight.job import Found
+from llmrecipe.preflight.trial import leak
 from llmrecipe.stages import checkpoints, train
 from llmrecipe.trainers.collator import CausalCollator, collator_for
 
@@ -21,12 +25,13 @@ __all__ = ["models"]
 PAIRS = [{"repeat": 12, "row": {"prompt": "Is @ a number?", "chosen": " Yes, @ is.", "rejected": " No."}}]
 LORA = {"model": {"adapter": {"kind": "lora", "r": 4, "lora_dropout": 0.1}}}
 PREFERENCE = {"data": {"train": [{"kind": "files", "paths": ["pairs.jsonl"], "format": "preference"}]}}
+ENTRIES = yaml.safe_load((FIXTURES / "trials.yaml").read_text("utf-8"))
 
 
-def findings(folder: Any, models: Any, recipe: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Code, place and message of what a trial of a recipe shows."""
+def findings(folder: Path, models: Path, recipe: dict[str, Any], tier: str = "trial") -> list[Found]:
+    """What the checks of a tier say of a recipe."""
     part = {"recipe": recipe, "files": {"chats.jsonl": CHATS, "pairs.jsonl": PAIRS}}
-    return [(one.code, one.at, one.message) for one in found_in(case_of(folder, models, part, ["trial"]))]
+    return list(found_in(case_of(folder, models, part, [tier])))
 
 
 @pytest.mark.parametrize(
@@ -42,50 +47,51 @@ def findings(folder: Any, models: Any, recipe: dict[str, Any]) -> list[tuple[str
     ids=["full", "lora", "packed", "dpo", "kto", "reward"],
 )
 def test_a_sound_recipe_passes_its_trial(recipe, models, tmp_path):
+    """The mended side of every entry of trials.yaml."""
     assert findings(tmp_path, models, recipe) == []
 
 
-def test_an_option_that_the_trainer_refuses_is_told_with_its_words(models, tmp_path):
-    ((code, at, message),) = findings(tmp_path, models, {"training": {"extra": {"accelerator_config": "nope.json"}}})
-    assert (code, at) == ("LR385", "method")
-    assert "nope" in message
+def test_a_sound_recipe_fits_this_machine(models, tmp_path):
+    assert findings(tmp_path, models, {}, "machine") == []
 
 
-def test_weights_that_stay_as_they_are_are_named(models, tmp_path):
-    found = findings(tmp_path, models, {"training": {"learning_rate": 1e-30}})
-    assert {code for code, _, _ in found} == {"LR386"}
-    assert "model.layers.0" in found[0][2]
+@pytest.mark.parametrize("entry", ENTRIES, ids=[entry["code"] for entry in ENTRIES])
+def test_a_trial_shows_what_is_wrong(entry, models, tmp_path, monkeypatch):
+    failing = entry["failing"]
+    if "break" in failing:
+        BREAKS[failing["break"]](monkeypatch, tmp_path)
+    recipe = merged(entry.get("recipe", {}), failing.get("recipe", {}))
+    found = findings(tmp_path, models, recipe, entry.get("tier", "trial"))
+    assert {one.code for one in found} == {entry["code"]}, found
+    assert found[0].at == entry["at"]
+    assert all(word in found[0].message for word in entry["says"]), found[0].message
+    assert found[0].severity == CHECKS[entry["code"]].severity
 
 
-def test_a_lost_optimizer_state_is_seen_after_a_resumption(models, tmp_path, monkeypatch):
-    def forget(source: Any, target: Any) -> None:
+# -- what is broken where no sound recipe could --
+
+
+def _lose_optimizer_state(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
+        training = json.loads((target / checkpoints.MANIFEST).read_bytes())["training"]
         (target / "optimizer.pt").unlink()
-        (target / checkpoints.MANIFEST).unlink()
-        checkpoints.seal(target, checkpoint_training(source))
+        checkpoints.seal(target, training)
 
-    monkeypatch.setattr(trial_module, "shutil", SimpleNamespace(copytree=forget))
-    assert "LR388" in {code for code, _, _ in findings(tmp_path, models, {})}
+    monkeypatch.setattr(trial_module, "shutil", SimpleNamespace(copytree=copy))
 
 
-def checkpoint_training(folder: Any) -> Any:
-    """What a manifest says that a checkpoint belongs to."""
+def _keep_dropout(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    steady = trial_module._spec
 
-    return json.loads((folder / checkpoints.MANIFEST).read_bytes())["training"]
+    def spec(case: Any) -> Any:
+        found = steady(case)
+        return found.model_copy(update={"adapter": found.adapter.model_copy(update={"lora_dropout": 0.5})})
 
-
-def test_a_step_that_depends_on_accumulation_is_seen(models, tmp_path, monkeypatch):
-    steps = trial_module._spec
-
-    def dropping(case: Any) -> Any:
-        spec = steps(case)
-        return spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"lora_dropout": 0.5})})
-
-    monkeypatch.setattr(trial_module, "_spec", dropping)
-    assert "LR387" in {code for code, _, _ in findings(tmp_path, models, LORA)}
+    monkeypatch.setattr(trial_module, "_spec", spec)
 
 
-def test_a_lost_chat_template_is_seen(models, tmp_path, monkeypatch):
+def _lose_template(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     save = train._save
 
     def lose(trainer: Any, place: Any) -> None:
@@ -93,7 +99,29 @@ def test_a_lost_chat_template_is_seen(models, tmp_path, monkeypatch):
         (place.output / "model/chat_template.jinja").unlink()
 
     monkeypatch.setattr(train, "_save", lose)
-    assert [code for code, _, _ in findings(tmp_path, models, {})] == ["LR389"]
+
+
+def _isolate_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(trial_module, "collator_for", lambda *given, **options: CausalCollator(0))
+
+
+def _fill_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+
+
+def _shrink_memory(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda name: 1)
+
+
+BREAKS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
+    "optimizer-state": _lose_optimizer_state,
+    "dropout": _keep_dropout,
+    "chat-template": _lose_template,
+    "isolation": _isolate_nothing,
+    "disk": _fill_disk,
+    "memory": _shrink_memory,
+}
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3_text"])
@@ -101,26 +129,3 @@ def test_packed_documents_are_alone_with_our_collator_and_not_with_another(famil
     model = small.model(family)
     assert leak(model, collator_for(model, "sdpa", packed=True)) < 1e-3
     assert leak(model, CausalCollator(0)) > 1e-3
-
-
-def judged(code: str, **facts: Any) -> list[str]:
-    """Messages of a check for given facts."""
-    return [finding.message for finding in CHECKS[code].judge(SimpleNamespace(**facts))]  # type: ignore[arg-type]
-
-
-def test_a_leak_of_packed_documents_is_reported():
-    assert judged("LR280", trial=Trial(leak=0.5)) != []
-    assert judged("LR280", trial=Trial(leak=1e-6)) == []
-
-
-@pytest.mark.parametrize("code", ["LR383", "LR384"])
-def test_a_machine_that_is_too_small_is_told_before_training(code, models, tmp_path, monkeypatch):
-    case = case_of(tmp_path, models, {"files": {"chats.jsonl": CHATS}}, ["machine"])
-    case.job = case.job.model_copy(update={"tiers": ["machine"]})
-    assert [one.code for one in found_in(case)] == []
-    usage = shutil.disk_usage(tmp_path)
-    if code == "LR383":
-        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
-    else:
-        monkeypatch.setattr(os, "sysconf", lambda name: 1)
-    assert [one.code for one in found_in(case)] == [code]
