@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonschema.validators import validator_for
 
 from llmrecipe.cli.pages import pages
-from llmrecipe.diagnostics import Diagnostic
-from llmrecipe.printers import WIDTH, as_json, concise, github, sarif, text
+from llmrecipe.diagnostics import Diagnostic, Fix, Remove, Write
+from llmrecipe.printers import WIDTH, as_json, concise, github, gitlab, sarif, text
 from llmrecipe.source import Span
 
 
@@ -161,3 +162,66 @@ def test_sarif_has_what_version_2_1_0_asks_for(found):
 def test_sarif_without_findings_is_a_log_too():
     (run,) = json.loads(sarif([], {}))["runs"]
     assert run["results"] == []
+
+
+# -- against the schema of the standard --
+
+SARIF = json.loads((Path(__file__).parent / "schemas" / "sarif-2.1.0.json").read_text("utf-8-sig"))
+
+
+def faults(log: object) -> list[str]:
+    return [fault.message for fault in validator_for(SARIF)(SARIF).iter_errors(log)]
+
+
+def test_every_log_is_one_by_the_schema_of_the_standard(found):
+    finding = found("a: 1\nb: 2\n", 1, 1, 2)
+    fix = Fix("`c`", (Write(Span("recipe.yaml", 1, 1, 1, 2), "c"),), safe=True)
+    override = Diagnostic("LR006", "wrong-type", "m", Span("--set", 1, 1, 1, 2), None)
+    page_of_all = [Diagnostic(code, "x", "m", Span("recipe.yaml", 1, 1, 1, 2)) for code in pages()]
+    for findings in ([], [finding], [Diagnostic("LR003", "x", "m", finding.span, fix=fix), override], page_of_all):
+        assert faults(json.loads(sarif(findings, pages()))) == []
+
+
+def test_a_log_that_is_none_is_told_by_the_schema(found):
+    log = json.loads(sarif([found("a: 1\n", 1, 1, 2)], pages()))
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startColum"] = 1
+    assert len(faults(log)) == 2
+
+
+def test_sarif_has_the_fix_as_what_is_deleted_and_what_comes_instead(found):
+    span = Span("recipe.yaml", 2, 3, 2, 4)
+    finding = found("a:\n  b: 1  # x\n  c: 2\n", 2, 3, 4)
+    inside = Span("recipe.yaml", 2, 3, 3, 7)
+    whole = Remove(span, Span("recipe.yaml", 2, 6, 2, 7), inside, Span("recipe.yaml", 3, 3, 3, 4))
+    (result,) = json.loads(
+        sarif([Diagnostic("LR003", "x", "m", finding.span, fix=Fix("`b` is left out", (whole,), safe=True))], {})
+    )["runs"][0]["results"]
+    assert result["fixes"] == [
+        {
+            "description": {"text": "`b` is left out"},
+            "artifactChanges": [
+                {
+                    "artifactLocation": {"uri": "recipe.yaml"},
+                    "replacements": [
+                        {
+                            "deletedRegion": {"startLine": 2, "startColumn": 1, "endLine": 3, "endColumn": 1},
+                            "insertedContent": {"text": ""},
+                        }
+                    ],
+                }
+            ],
+        }
+    ]
+
+
+def test_gitlab_tells_equal_findings_apart_and_the_same_one_again_when_lines_move(found):
+    one, other, moved = found("a: 1\n", 1, 1, 2), found("a: 1\n", 3, 1, 2), found("a: 1\n", 7, 1, 2)
+    report = json.loads(gitlab([one, other]))
+    assert [(issue["severity"], issue["location"]) for issue in report] == [
+        ("major", {"path": "recipe.yaml", "lines": {"begin": 1}}),
+        ("major", {"path": "recipe.yaml", "lines": {"begin": 3}}),
+    ]
+    assert len({issue["fingerprint"] for issue in report}) == 2
+    assert json.loads(gitlab([moved]))[0]["fingerprint"] == report[0]["fingerprint"]
+    assert {"description", "check_name", "fingerprint", "severity", "location"} == set(report[0])

@@ -19,7 +19,7 @@ _WIDEST = 100  # characters of a value that are shown
 
 
 def readers(path: str) -> list[str]:
-    """For the format of training rows the methods that learn from each; of other fields their kinds say who reads them."""
+    """The methods that learn from each format; of other fields, their kinds say who reads them."""
     if path not in ("data.train.format", "data.validation.sources.format"):
         return []
     width = max(map(len, ROW_KIND))

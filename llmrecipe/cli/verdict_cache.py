@@ -82,7 +82,9 @@ class VerdictCache:
             found = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        entries: dict[str, Entry] = found["verdicts"] if found.get("tools") == self._key else {}
+        if not isinstance(found, dict) or found.get("tools") != self._key:
+            return {}
+        entries: dict[str, Entry] = found["verdicts"]
         return entries
 
 

@@ -163,7 +163,7 @@ def _training_extra(source: Source) -> Iterator[Diagnostic]:
         **{name: f"training.{name}" for name in Training.model_fields},
         **{name: f"training.checkpoints.{name}" for name in Checkpoints.model_fields},
         **{name: f"method.{name}" for name in method.model_fields},
-        **_OWNED_BY.get(kind_of(method), {}),
+        **_OWNED_BY.get(str(kind_of(method)), {}),
     }
     fields = facts.trainer_fields(method.config)
     for name, value in extra.items():
