@@ -22,18 +22,27 @@ WHY_NOT: dict[str, set[str]] = {"axolotl/qlora-chat.yaml": {"LR260"}}
 """Samples whose recipe is not valid, and what is said of it: a template that does not mark the assistant's turns."""
 
 
+SAID: dict[str, Options] = {
+    name: Options(num_accelerators=8)
+    for name in ("axolotl/full-fsdp-old.yaml", "axolotl/deepspeed.yaml", "llamafactory/full-sft.yaml")
+}
+"""Samples that are for several devices and do not say for how many."""
+
+
 def _name(file: Path) -> str:
     return file.relative_to(SAMPLES).as_posix()
 
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, Imported]:
-    return {_name(file): convert(str(file)) for file in FILES}
+    return {_name(file): convert(str(file), options=SAID.get(_name(file))) for file in FILES}
 
 
 def test_there_are_enough_samples() -> None:
     counts = Counter(file.parent.name for file in FILES)
-    assert counts["axolotl"] >= 12 and counts["llamafactory"] >= 8 and counts["trl"] >= 4
+    assert counts["axolotl"] >= 12
+    assert counts["llamafactory"] >= 8
+    assert counts["trl"] >= 4
 
 
 def test_the_tool_is_seen_by_its_keys(imported: dict[str, Imported]) -> None:
@@ -95,8 +104,10 @@ def test_the_recipe_has_the_line_for_editors_and_the_order_of_the_language(impor
     for found in imported.values():
         lines = found.text.splitlines()
         assert lines[0] == "# yaml-language-server: $schema=recipe.schema.json"
-        assert lines[1].startswith("# Imported from ") and lines[2] == "version: 1"
-        assert lines[3].startswith("name: ") and lines[4] == "model:"
+        assert lines[1].startswith("# Imported from ")
+        assert lines[2] == "version: 1"
+        assert lines[3].startswith("name: ")
+        assert lines[4] == "model:"
         assert max(map(len, lines)) <= 121
 
 
@@ -127,7 +138,7 @@ def _changed(data: Any, chance: random.Random) -> Any:
 def test_no_value_makes_an_import_fail_or_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "findings", lambda text, output: [])
     chance = random.Random(7)
-    for number in range(600):
+    for number in range(250):
         file = chance.choice(FILES)
         data = _changed(_changed(yaml.safe_load(file.read_text("utf-8")), chance), chance)
         changed = tmp_path / f"{number}.yaml"
