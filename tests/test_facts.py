@@ -162,6 +162,32 @@ def test_presets_without_bfloat16_are_those_before_ampere() -> None:
     assert facts.accelerators()["cpu"].resource is None
 
 
+TEMPLATES = {
+    "Qwen/Qwen3-0.6B": "qwen3",
+    "Qwen/Qwen2.5-7B-Instruct": "qwen2_5",
+    "meta-llama/Meta-Llama-3-8B-Instruct": "llama3",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama3_1",
+    "meta-llama/Llama-3.2-1B-Instruct": "llama3_2",
+    "google/gemma-2-2b-it": "gemma",
+    "google/gemma-3-1b-it": "gemma3",
+}
+"""A model -> what TRL calls its chat template."""
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_a_tokenizer_is_said_to_do_what_its_template_in_trl_does(model: str) -> None:
+    known, name = facts.tokenizers()[model], TEMPLATES[model]
+    folder = Path(importlib.import_module("trl").__file__ or "").parent / "chat_templates"
+    text = (folder / f"{name}.jinja").read_text("utf-8")
+    marked = (folder / f"{name}_training.jinja").is_file()
+    assert known.turns_marked is marked
+    assert known.begins is ("bos_token" in text)
+    assert known.chatml is ("<|im_start|>" in text)
+    assert known.thinks is ("</think>" in text)
+    assert known.end_of_turn is not None
+    assert known.end_of_turn in text
+
+
 def test_no_table_is_read_before_it_is_asked_for() -> None:
     code = "import llmrecipe.facts as f; print(f._table.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
