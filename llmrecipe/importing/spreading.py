@@ -26,6 +26,8 @@ def spread(case: Case, extra: dict[str, Any] | None = None) -> None:
         _fsdp(case, extra or {})
     elif (case.recipe.get("hardware", {}).get("num_accelerators") or 1) > 1:
         case.imply("distributed", {"kind": "ddp"}, "several devices, without FSDP or DeepSpeed")
+    for key in SPREAD_KEYS:
+        case.drop(key, "it spreads nothing by itself")
 
 
 def _deepspeed(case: Case) -> None:

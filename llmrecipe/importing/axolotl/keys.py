@@ -158,9 +158,10 @@ RULES: dict[str, Rule] = {
     ),
     "reinit_weights": off("weights that begin anew are a model from scratch here", "write `model.base.architecture`"),
     **_each(
-        "resize_token_embeddings_to_32x shrink_embeddings mean_resizing_embeddings",
+        "shrink_embeddings mean_resizing_embeddings",
         off("the vocabulary of the model is never changed", "remove it: no token is added either"),
     ),
+    "resize_token_embeddings_to_32x": drop("rows that no token has; the vocabulary stays as it is"),
     "embeddings_skip_upcast": drop("embeddings keep the type of the other weights"),
     "fix_untrained_tokens": off("untrained tokens have no equal here", "use `model.adapter.trainable_token_indices`"),
     **_each(
