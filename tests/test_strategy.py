@@ -11,6 +11,7 @@ import small
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainerControl
 
 from llmrecipe import accelerating
@@ -144,6 +145,19 @@ def made(distributed: Distributed, kind: DistributedType, wrapped: torch.nn.Modu
     callback = strategy.InForce(spec(distributed))
     callback.trainer = SimpleNamespace(accelerator=accelerator, model=wrapped, model_wrapped=wrapped)
     callback.on_train_begin(None, None, TrainerControl())
+
+
+def test_gradients_are_summed_and_the_loss_is_left_in_float32() -> None:
+    rounded = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.bfloat16, output_dtype=torch.bfloat16)
+    plugin = SimpleNamespace(mixed_precision_policy=rounded)
+    strategy.sum_exactly(SimpleNamespace(accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))))
+    assert plugin.mixed_precision_policy == MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32)
+
+
+@pytest.mark.parametrize("state", [SimpleNamespace(), SimpleNamespace(fsdp_plugin=None)], ids=["no fsdp", "none"])
+def test_without_fsdp_there_is_nothing_to_leave(state: Any) -> None:
+    strategy.sum_exactly(SimpleNamespace(accelerator=SimpleNamespace(state=state)))
+    assert vars(state) in ({}, {"fsdp_plugin": None})
 
 
 class DeepSpeedEngine(torch.nn.Module):

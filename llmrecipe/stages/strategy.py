@@ -1,5 +1,6 @@
 """The strategy of a training stage: Accelerate is told the one of the plan, and what it has made of it is checked."""
 
+import dataclasses
 import fcntl
 import importlib
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.utils.cpp_extension import get_default_build_root
 from transformers import TrainerCallback
@@ -178,6 +179,17 @@ def layers_named(strategy: Distributed, model: Any) -> Iterator[None]:
         yield
     finally:
         os.environ.pop(LAYERS, None)
+
+
+def sum_exactly(trainer: Any) -> None:
+    """Let FSDP add up gradients in float32, and leave the loss as it is, as `ddp` does.
+
+    In half precision Accelerate has it round both: a loss of 5.836 would be 5.84, and so would what is learned from it.
+    """
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    policy = getattr(plugin, "mixed_precision_policy", None)
+    if plugin is not None and isinstance(policy, MixedPrecisionPolicy):
+        plugin.mixed_precision_policy = dataclasses.replace(policy, reduce_dtype=torch.float32, output_dtype=None)
 
 
 def multiple(strategy: Distributed) -> int:

@@ -100,6 +100,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
             **online,
         )
     in_force.trainer = trainer
+    strategy.sum_exactly(trainer)
     strategy.split(trainer, spec.distributed)
     if not isinstance(spec.adapter, Full):
         _begin_adapter(spec, spec.adapter, trainer, place)
