@@ -341,7 +341,7 @@ class _Variant:
         found |= {"per_device_train_batch_size": 8}
         if self.kind not in ONLINE:
             found |= self.some(global_batch_size=[64, 128])
-            found |= self.some(max_length=[512, 1024] if self.scratch or self.kind == "mlm" else [512, 1024, 2048])
+            found |= self.some(max_length=[512, 1024] if self.scratch or self.kind == "mlm" else [512, 768, 1024])
         found |= self.some(weight_decay=[0.0, 0.01, 0.1], max_grad_norm=[0.5, 1.0], seed=[1, 7], logging_steps=[1, 10])
         found |= self.some(gradient_checkpointing=[True, False], dataloader_num_workers=[0, 2])
         if self.gpu:

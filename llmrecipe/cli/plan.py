@@ -1,15 +1,18 @@
-"""`llmrecipe plan`: stages, what is cached, derived values."""
+"""`llmrecipe plan`: stages, what is cached, derived values, and what all of it takes."""
 
 import argparse
+import importlib
 import json
 import sys
+from collections.abc import Sequence
 from typing import get_args
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from llmrecipe import trust
-from llmrecipe.cli import code, front, planning
+from llmrecipe.cli import code, figures, front, planning
 from llmrecipe.cli.exported import refused
 from llmrecipe.lock import lock_file
 from llmrecipe.methods import METHODS
@@ -29,13 +32,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     front.add_recipe(parser)
     planning.add_store(parser)
     parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints the plan itself")
+    parser.add_argument(
+        "--estimates", action="store_true", help="every figure; with json, the figures and not the plan"
+    )
+    parser.add_argument(
+        "--trace", action="store_true", help="run a step over fake tensors, with PyTorch's memory tracker"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan of a recipe."""
     found = planning.understand(arguments)
+    estimates = _estimates(found)
     if arguments.format == "json":
-        print(json.dumps(found.plan.model_dump(), indent=2, ensure_ascii=False))
+        figured: dict[str, object] = {"estimates": [figures.as_json(each) for each in estimates]}
+        told = figured if arguments.estimates else found.plan.model_dump()
+        print(json.dumps(told, indent=2, ensure_ascii=False))
         return 0
     if found.warnings:
         front.show(found.warnings, arguments.overrides)
@@ -45,6 +57,46 @@ def run(arguments: argparse.Namespace) -> int:
     except RunError as error:
         return refused(error)
     _print(found.plan, store, pinned=lock_file(found.file).exists())
+    _print_estimates(estimates, everything=arguments.estimates)
+    return _trace(estimates) if arguments.trace else 0
+
+
+def _estimates(found: planning.Planned) -> list[figures.Figures]:
+    recipes = {document.recipe.name: document.recipe for document in found.documents}
+    return [told for recipe in recipes.values() if (told := figures.figures(recipe, recipes)) is not None]
+
+
+def _print_estimates(estimates: Sequence[figures.Figures], everything: bool) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    for found in estimates:
+        console.print(f"\n[bold]estimates of {found.recipe}[/bold]")
+        rows = Table(Column(no_wrap=True), "", box=None, show_header=False, pad_edge=False)
+        for name, value in figures.lines(found, everything):
+            rows.add_row(Text(name), Text(value))
+        console.print(rows)
+
+
+def _trace(estimates: Sequence[figures.Figures]) -> int:
+    """Traced beside estimated peaks. The tracer needs the training stack, which no other part of this command does."""
+    try:
+        tracer = importlib.import_module("llmrecipe.preflight.trace")
+    except ImportError as error:
+        return refused(RunError(f"--trace needs the training stack: {error}", "pip install 'llmrecipe[train]'"))
+    print("\ntraced peaks of the second step, without context and fragments")
+    for found in estimates:
+        if found.setting is None or found.memory is None:
+            continue
+        try:
+            traced = tracer.trace(found.setting)
+        except tracer.TraceError as error:
+            print(f"  {found.recipe}: {error}")
+            continue
+        ours = max(m.bytes for m in found.memory.moments if m.name != "generation")
+        print(
+            f"  {found.recipe}: {traced.peak / figures.GIB:.2f} GiB (loss {traced.loss / figures.GIB:.2f}, backward "
+            f"{traced.backward / figures.GIB:.2f}, step {traced.step / figures.GIB:.2f}); estimated "
+            f"{ours / figures.GIB:.2f} GiB, {ours / traced.peak - 1:+.1%}"
+        )
     return 0
 
 

@@ -274,8 +274,8 @@ def context_beyond_the_cache(case: Case) -> Iterator[Finding]:
     low, high = found.tokens
     if found.pool[1] > 0 and low < found.length:
         message = (
-            f"one request of {found.length:,} tokens takes {_gib(found.length * found.token)} of keys and values; "
-            f"beside {_gib(found.weights)} of weights, a device of {_gib(device)} has room for {low:,} to {high:,} tokens"
+            f"one request of {found.length:,} tokens takes {_gib(found.length * found.token)} of keys and values, and "
+            f"there is room for {low:,} to {high:,} tokens beside the weights ({_gib(found.weights)} of {_gib(device)})"
         )
         help_ = f"use `max_model_len: {max(1024, low // 1024 * 1024)}`, or more devices"
         yield Finding(
