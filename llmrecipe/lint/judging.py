@@ -7,7 +7,7 @@ from llmrecipe.methods.dpo import DPO
 from llmrecipe.optimization import Best
 
 _PAIRS = (
-    "loss", "aux_loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen",
+    "loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen",
     "logps/rejected", "logits/chosen", "logits/rejected",
 )  # fmt: skip
 _TOKENS = ("loss", "aux_loss", "entropy", "mean_token_accuracy")
@@ -17,8 +17,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "mlm": ("loss",),
     "distillation": _TOKENS,
     "reward": ("loss", "min_reward", "mean_reward", "max_reward", "accuracy", "margin"),
-    "dpo": (*_PAIRS, "entropy", "mean_token_accuracy"),
-    "kto": (*(name for name in _PAIRS if name != "rewards/accuracies"), "entropy", "kl"),
+    "dpo": (*_PAIRS, "aux_loss", "entropy", "mean_token_accuracy"),
+    "kto": (*(name for name in _PAIRS if name != "rewards/accuracies"), "aux_loss", "entropy", "kl"),
     "orpo": (*_PAIRS, "nll_loss", "log_odds_ratio", "log_odds_chosen"),
     "cpo": (*_PAIRS, "nll_loss"),
 }
