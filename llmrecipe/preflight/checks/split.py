@@ -46,8 +46,7 @@ def training_rows_in_evaluation(case: "Case") -> Iterator[Finding]:
     """
     ## What it does
     Compares the questions and answers of `evaluation.suites` with the training rows: equal pairs, and for long texts
-    the share of evaluation rows of which 13 words in a row occur in a training row. A warning above 1 %, an error above
-    20 %.
+    the share of evaluation rows of which 13 words in a row occur in a training row. A warning above 1 %.
 
     ## Why is this bad?
     The suite measures what was learned by heart, and a gate on it lets anything pass.
@@ -59,20 +58,19 @@ def training_rows_in_evaluation(case: "Case") -> Iterator[Finding]:
     Thirteen words: https://arxiv.org/abs/2005.14165, appendix C; lm-eval's decontamination.
     """
     known: set[str] | None = None
-    for evaluate in case.evaluations:
+    for number, evaluate in enumerate(case.evaluations):
         sources = getattr(evaluate.suite, "sources", None)
         if not sources:
             continue
         known = known if known is not None else _known(case)
         rows = list(case.source_rows(sources))
         common = sum(any(mark in known for mark in _marks(row)) for row in rows)
-        if rows and (severity := graded(common / len(rows), 0.01, 0.2)):
+        if rows and graded(common / len(rows), 0.01, 1.0):
             yield Finding(
-                "evaluation.suites",
+                f"evaluation.suites.{number}.sources",
                 f"{common:,} of {len(rows):,} rows of the suite `{evaluate.suite.name}` are trained on, question and "
                 f"answer, or {WORDS} words in a row of them",
                 "take such rows out of the training data",
-                severity,
             )
 
 

@@ -1,0 +1,143 @@
+"""What must hold of `llmrecipe preflight`, and of the checks that `run` makes before the first training."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmrecipe.cli import examining, main, planning
+from llmrecipe.cli.explain import explanation
+from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.preflight.examine import examine
+from llmrecipe.preflight.job import Answer, Examination
+from llmrecipe.store import RunError, Store
+
+RECIPES = Path(__file__).with_name("recipes")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> str:
+    """A recipe that trains a tokenizer and a small model."""
+    shutil.copytree(RECIPES / "data", tmp_path / "data")
+    shutil.copy(RECIPES / "scratch.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return "scratch.yaml"
+
+
+@pytest.fixture
+def here(monkeypatch) -> list[Examination]:
+    """Examinations are made in this process, without the trial, and are written down."""
+    asked: list[Examination] = []
+
+    def run(folder: Path, stopped: object) -> int:
+        job = Examination.model_validate_json((folder / "job.json").read_bytes())
+        job = job.model_copy(update={"tiers": [tier for tier in job.tiers if tier != "trial"]})
+        asked.append(job)
+        (folder / "answer.json").write_text(examine(job).model_dump_json())
+        return 0
+
+    monkeypatch.setattr(examining, "_run", run)
+    return asked
+
+
+def test_a_finding_is_told_at_its_line_with_exit_code_0_for_warnings(recipe, here, capsys):
+    assert main(["preflight", recipe]) == 0
+    text = capsys.readouterr().out
+    assert "warning[LR381]" in text
+    assert "--> scratch.yaml:" in text
+    assert "scratch/train: all rows" in text
+    assert main(["preflight", recipe, "--strict"]) == 1
+
+
+def test_json_has_findings_and_rows_and_nothing_else(recipe, here, capsys):
+    main(["preflight", recipe, "--format", "json", "--show", "2"])
+    report = json.loads(capsys.readouterr().out)
+    assert [one["code"] for one in report["diagnostics"]] == ["LR381"]
+    (training,) = report["trainings"]
+    assert [row["split"] for row in training["rows"]] == ["train", "train"]
+    row = training["rows"][0]
+    assert sum(len(stretch["tokens"]) for stretch in row["stretches"]) == row["length"]
+
+
+@pytest.mark.parametrize("form", ["concise", "github", "sarif"])
+def test_findings_are_printed_as_those_of_rules(recipe, here, capsys, form):
+    main(["preflight", recipe, "--format", form])
+    assert "LR381" in capsys.readouterr().out or form == "github"
+
+
+def test_learned_tokens_stand_between_marks_without_colour(recipe, here, capsys):
+    main(["preflight", recipe, "--show", "1"])
+    text = capsys.readouterr().out
+    assert "scratch/train, train row 1" in text
+    assert text.count("⟦") == text.count("⟧") >= 1
+
+
+def test_a_silenced_check_is_not_told(recipe, here, capsys):
+    Path(recipe).write_text(Path(recipe).read_text() + "lint: {ignore: [LR381]}\n")
+    assert main(["preflight", recipe, "--strict"]) == 0
+    assert "LR381" not in capsys.readouterr().out
+
+
+def test_a_second_look_is_taken_from_the_store_until_something_changes(recipe, here, capsys):
+    main(["preflight", recipe])
+    capsys.readouterr()
+    main(["preflight", recipe])
+    assert "known from before" in capsys.readouterr().out
+    main(["preflight", recipe, "--set", "training.learning_rate=2e-3"])
+    assert "known from before" not in capsys.readouterr().out
+
+
+def test_errors_end_a_run_before_anything_is_trained(recipe, here, capsys):
+    lines = Path("data/rhymes.txt").read_text()
+    Path("data/rhymes.txt").write_text(lines * 10)
+    assert main(["run", recipe, "--until", "train"]) == 1
+    error = capsys.readouterr().err
+    assert "error[LR153]" in error
+    assert "scratch/train failed: 1 error of the preflight checks" in error
+    assert "--no-preflight" in error
+    summary = json.loads(Path("runs/scratch/summary.json").read_text())
+    assert [stage["status"] for stage in summary["stages"]][-1] == "failed"
+    assert here[0].tiers == ["rows"]
+
+
+def test_a_run_without_preflight_does_not_look(recipe, here, monkeypatch):
+    monkeypatch.setattr("llmrecipe.run._Run._do", lambda self, stage, lock: self._waiting(stage))
+    main(["run", recipe, "--until", "train", "--no-preflight"])
+    main(["run", recipe, "--until", "tokenize"])
+    assert here == []
+
+
+def test_a_process_that_dies_is_told_with_its_last_words(recipe, monkeypatch, tmp_path):
+    def run(folder: Path, stopped: object) -> int:
+        (folder / "log").write_text("one\ntwo\n")
+        return 3
+
+    monkeypatch.setattr(examining, "_run", run)
+    assert main(["preflight", recipe]) == 1
+    with pytest.raises(RunError, match="exit code 3 and no answer\n  \\| one\n  \\| two"):
+        _examine(recipe)
+
+
+def _examine(recipe: str) -> Answer:
+    arguments = argparse.Namespace(file=recipe, overrides=[], store=None, runs=None)
+    planned = planning.understand(arguments)
+    return examining.examine(planned, Store(Path("store")), planned.plan.stages[-1:], examining.Looking())
+
+
+def test_the_process_gives_the_answer(recipe, monkeypatch):
+    """The one test that starts it, without what takes long."""
+    monkeypatch.setattr(examining, "ALL", ("rows",))
+    found = main(["preflight", recipe, "--format", "concise"])
+    assert found == 0
+    assert list(Path(".llmrecipe/preflight").glob("*.json"))
+
+
+def test_a_wish_for_fewer_rows_than_none_is_a_mistake_of_the_call(recipe, here):
+    assert main(["preflight", recipe, "--show", "-1"]) == 2
+
+
+@pytest.mark.parametrize("code", ["LR157", "LR276", "LR388"])
+def test_every_check_can_be_explained(code):
+    assert explanation(code).startswith(f"# {code} {CHECKS[code].name}")
