@@ -1,6 +1,7 @@
 """A few steps of the real training stage on the processor, with a tiny model and some of the rows."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -187,7 +188,8 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
 
 
 def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    return sum(float((one[name].double() - other[name].double()).pow(2).sum()) for name in one.keys() & other) ** 0.5
+    squares = (float((one[name].double() - other[name].double()).pow(2).sum()) for name in one.keys() & other)
+    return math.sqrt(sum(squares))
 
 
 def _logged(place: Place) -> tuple[float, float]:
