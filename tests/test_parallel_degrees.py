@@ -25,6 +25,7 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, Any], int | None]] = {
     "stopped": (PADDED, {"packed": False}, 7),
     "adapter": (SFT, {"adapter": LORA, "packed": False, "arguments": {"activation_checkpointing": True}}, None),
     "accumulated": (SFT, {"packed": False, "arguments": {"gradient_accumulation_steps": 2}}, None),
+    "rounded": (SFT, {"packed": False, "arguments": {"bf16": True}}, None),
 }
 """Name -> method and rows, changes of the spec, and the step after which it is stopped."""
 STRATEGIES: dict[str, tuple[Distributed, int, list[str]]] = {
@@ -32,6 +33,9 @@ STRATEGIES: dict[str, tuple[Distributed, int, list[str]]] = {
     "sequences": (FSDP(kind="fsdp", context_parallel_size=2), 2, [name for name in CASES if name != "packed"]),
 }
 """Name -> the strategy, its processes, and the cases that it is tried with."""
+EXACT = {"loss": 1e-5, "grad_norm": 1e-4, "entropy": 1e-4, "mean_token_accuracy": 1e-4, "weights": 1e-4}
+ROUNDED = {"loss": 2e-2, "grad_norm": 2e-2, "entropy": 1e-2, "mean_token_accuracy": 0.1, "weights": 1e-2}
+"""How far a training may be off that rounds to eight bits: the likeliest of equally likely tokens may be another."""
 TRIED = [(name, case) for name, (_, _, cases) in STRATEGIES.items() for case in cases]
 
 
@@ -92,16 +96,16 @@ def split(
 def test_what_is_split_learns_what_one_process_learns(
     name: str, case: str, split: dict[tuple[str, str], Any], alone: dict[str, Any]
 ) -> None:
-    here, there = split[name, case], alone[case]
-    assert losses(here) == pytest.approx(losses(there), abs=1e-5)
-    for measure in ("grad_norm", "num_tokens", "entropy", "mean_token_accuracy"):
+    here, there, far = split[name, case], alone[case], ROUNDED if case == "rounded" else EXACT
+    assert losses(here) == pytest.approx(losses(there), abs=far["loss"])
+    for measure in ("num_tokens", "grad_norm", "entropy", "mean_token_accuracy"):
         found, expected = ([line[measure] for line in small.log(place) if measure in line] for place in (here, there))
-        assert found == pytest.approx(expected, rel=1e-4), measure
+        assert found == pytest.approx(expected, rel=far.get(measure, 0), abs=0.05 if case == "rounded" else 1e-6)
     one, several = weights(there), weights(here)
     assert one.keys() == several.keys()
     for weight, tensor in one.items():
         assert several[weight].shape == tensor.shape
-        assert (several[weight] - tensor).abs().max() < 1e-4, weight
+        assert (several[weight] - tensor).abs().max() < far["weights"], weight
 
 
 @pytest.mark.parametrize("name", ["layers", "sequences"])
