@@ -23,6 +23,9 @@ class Look(NamedTuple):
     folder: str
 
 
+HEAD = 1 << 16
+"""Bytes of the beginning of a file."""
+
 Looks = dict[Look, str]
 """Each question with its answer."""
 
@@ -78,6 +81,11 @@ def neighbours(folder: Path) -> list[Path]:
 def text(path: str) -> str:
     """The text of a file in UTF-8, without a byte order mark; nothing where it cannot be read."""
     return _noted("text", path, Path(), _text)
+
+
+def head(path: Path) -> str:
+    """The first lines of a file, up to 64 KiB; nothing where it cannot be read."""
+    return _noted("head", str(path), Path(), _head)
 
 
 def read(path: str, content: bytes) -> None:
@@ -154,6 +162,17 @@ def _text(path: str, folder: Path) -> str:
     return _guarded(lambda: Path(path).read_bytes().decode("utf-8-sig"), "")
 
 
+def _head(path: str, folder: Path) -> str:
+    return _guarded(lambda: _first_lines(Path(path)), "")
+
+
+def _first_lines(path: Path) -> str:
+    with path.open("rb") as file:
+        begun = file.read(HEAD)
+    whole = begun if len(begun) < HEAD else begun[: begun.rfind(b"\n") + 1]
+    return whole.decode("utf-8-sig")
+
+
 def _bytes(path: str, folder: Path) -> bytes | None:
     return _guarded(lambda: Path(path).read_bytes(), None)
 
@@ -167,4 +186,5 @@ _ASK: dict[str, Callable[[str, Path], object]] = {
     "neighbours": _neighbours,
     "text": _text,
     "bytes": _bytes,
+    "head": _head,
 }

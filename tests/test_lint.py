@@ -26,6 +26,7 @@ BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
 TEXTS = {
     "chats.jsonl": '{"messages": []}\n',
+    "askers.jsonl": '{"messages": [{"role": "user", "content": "Which of these two words is longer?"}]}\n',
     "sharegpt.jsonl": '{"conversations": []}\n',
     "pairs.jsonl": '{"prompt": "", "chosen": "", "rejected": ""}\n',
     "answers.jsonl": '{"prompt": "", "completion": "", "label": true}\n',

@@ -50,6 +50,7 @@ from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     sweep,
     tokenizers,
     training,
+    turns,
     watching,
     without_effect,
 )
