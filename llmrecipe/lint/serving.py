@@ -154,6 +154,8 @@ def context_beyond_the_positions(case: Case) -> Iterator[Finding]:
     serving, figures = case.recipe.serving, case.figures
     if not isinstance(serving, VLLM) or serving.max_model_len is None or figures is None or not figures.positions:
         return
+    if "hf_overrides" in serving.extra:
+        return  # Further positions may be interpolated there.
     if serving.max_model_len > figures.positions:
         message = f"{serving.max_model_len} tokens for a model with {figures.positions} positions"
         yield Finding("serving.max_model_len", message, f"use at most {figures.positions}")
