@@ -132,7 +132,8 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
     DocumentError(
         "LR917",
         "imported-with-a-difference",
-        "Says, in `llmrecipe import` alone, where a key was taken over and does not do exactly what it did.",
+        "Says, in `llmrecipe import` alone, where a key was taken over and does not do exactly what it did."
+        " This is a warning.",
         "The results of both tools should be compared with this in mind.",
         "# axolotl.yaml: longer rows are dropped there and cut here\nsample_packing: true",
         "# axolotl.yaml\nsample_packing: false",
@@ -141,7 +142,7 @@ COMMAND_ERRORS: tuple[DocumentError, ...] = (
         "LR918",
         "surprising-yaml",
         "Says, in `llmrecipe import` alone, where the YAML 1.1 of the other tools reads a value as something else"
-        " than it seems to be: `no` as false, `012` as 10, `1_000` as 1000.",
+        " than it seems to be: `no` as false, `012` as 10, `1_000` as 1000. This is a warning.",
         "The tool takes the value as it was read, and the recipe does as the tool does.",
         "# axolotl.yaml\neval_strategy: no",
         '# axolotl.yaml\neval_strategy: "no"',

@@ -27,6 +27,7 @@ FAMILIES = {
     "LR6": "export and serving",
     "LR7": "reproducibility and security",
     "LR8": "entries without effect",
+    "LR9": "deprecations and imports",
 }
 
 
