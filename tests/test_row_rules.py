@@ -1,5 +1,6 @@
 """What rules of rows, templates, steps and the names in an adapter find beside their own examples, and leave alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,6 +195,45 @@ def test_rules_of_steps_at_their_edges(case: str, found: Found) -> None:
     training, method, codes = STEPS[case]
     data = f"{FILES}, validation: {{fraction: 0.1}}" if "eval_steps" in training else FILES
     assert set(found(data=data, method=method, training=f"training: {{{training}}}")) == codes
+
+
+ASKED, ANSWERED = "a question of some length", "short"
+ROWS: dict[str, tuple[str, list[object], set[str]]] = {
+    "messages": (
+        "messages", [{"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]}],
+        {"LR358"},
+    ),
+    "an assistant that says more": (
+        "messages", [{"messages": [{"role": "user", "content": ANSWERED}, {"role": "assistant", "content": ASKED}]}],
+        set(),
+    ),
+    "conversations": (
+        "conversations", [{"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}]}],
+        {"LR358"},
+    ),
+    "instructions": ("instruction", [{"instruction": ASKED, "output": ANSWERED}], {"LR358"}),
+    "prompts, whose completion alone is learned": ("prompt_completion", [{"prompt": ASKED, "completion": "a"}], set()),
+    "no conversations": ("messages", [{"messages": "text"}, [], {"messages": [1, {"role": "user"}]}], set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_whose_words_are_learned_is_seen_in_the_first_rows(case: str, found: Found, tmp_path: Path) -> None:
+    form, rows, codes = ROWS[case]
+    (tmp_path / "rows.jsonl").write_text("no json\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    data = f"train: [{files('rows.jsonl', form=form)}]"
+    assert set(found(data=data)) == codes
+    if form != "prompt_completion":
+        assert found(data=data, method="kind: sft, assistant_only_loss: false") == {}
+
+
+def test_rows_beyond_the_first_lines_are_not_read(found: Found, tmp_path: Path) -> None:
+    short = json.dumps({"messages": [{"role": "assistant", "content": "x" * 1000}]}) + "\n"
+    long = json.dumps({"messages": [{"role": "user", "content": "y" * 1000}]}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(short * 70 + long * 200)
+    assert found() == {}
+    (tmp_path / "rows.jsonl").write_text(long * 70 + short * 200)
+    assert found()["LR358"].startswith("100% of what the first ")
 
 
 def test_what_is_known_of_a_tokenizer_holds_together() -> None:
