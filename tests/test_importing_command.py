@@ -76,7 +76,7 @@ def test_the_report_as_json_is_one_document(file: Path, capsys: pytest.CaptureFi
     by_key = {one["key"]: one for one in report["keys"]}
     assert by_key["rl"]["fate"] == "blocking"
     assert by_key["rl"]["line"] == 6
-    assert by_key["datasets[0].path"]["to"] == ["data.train"]
+    assert by_key["datasets[0].path"]["to"] == ["data.train.0.dataset"]
     assert [one["code"] for one in report["diagnostics"] if one["severity"] == "error"] == ["LR912"]
     assert {"path", "value", "because"} == set(report["implied"][0])
 

@@ -171,7 +171,10 @@ class Case:
         """What stands at a path of the recipe; nothing where there is no such path."""
         value: Any = self.recipe
         for part in to.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            if isinstance(value, list):
+                value = value[int(part)] if part.isdigit() and int(part) < len(value) else None
+            else:
+                value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def _tell(self, key: Key, fate: Fate, **more: Any) -> None:

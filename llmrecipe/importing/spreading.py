@@ -28,6 +28,10 @@ def spread(case: Case, extra: dict[str, Any] | None = None) -> None:
         case.imply("distributed", {"kind": "ddp"}, "several devices, without FSDP or DeepSpeed")
     for key in SPREAD_KEYS:
         case.drop(key, "it spreads nothing by itself")
+    if case.written("distributed.kind") and case.written("hardware.num_accelerators") is None:
+        message = "the file does not say over how many devices it is spread; the recipe is for one"
+        help_ = "import it with --num-accelerators, or write `hardware.num_accelerators`"
+        case.differ(next(key for key in ("deepspeed", "fsdp_config", "fsdp") if case.has(key)), message, help_)
 
 
 def _deepspeed(case: Case) -> None:

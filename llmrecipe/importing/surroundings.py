@@ -25,7 +25,7 @@ def name(case: Case, folder: str = "output_dir") -> None:
         case.map(folder, "name", None, "the folder of a run is runs/NAME")
     else:
         case.drop(folder, "the folder of a run is runs/NAME")
-        case.implied_section("name", {}, "from the base model")
+        case.imply("name", found, "from the base model")
 
 
 def slugged(value: str) -> str:

@@ -202,6 +202,12 @@ def _sources(case: Case, key: str) -> list[dict[str, Any]]:
     return found
 
 
+def _to(at: Path, field: str) -> str:
+    """Where the recipe says something of a dataset."""
+    start = "data.validation.sources" if at[0] == "test_datasets" else "data.train"
+    return f"{start}.{at[1] if len(at) > 1 else 0}.{field}"
+
+
 def _source(case: Case, at: Path, item: dict[str, Any]) -> dict[str, Any] | None:
     name = case.read((*at, "path"), text)
     if name is None:
@@ -210,7 +216,7 @@ def _source(case: Case, at: Path, item: dict[str, Any]) -> dict[str, Any] | None
     files = case.read((*at, "data_files"), texts) or []
     found = place(case, name, files)
     for each in ("path", "data_files", "ds_type"):
-        case.map((*at, each), "data.train")
+        case.map((*at, each), _to(at, "dataset" if found["kind"] == "hub" else "paths"))
     _hub(case, at, found)
     written = _written(case, at, item)
     found["format"] = written.format if written else "messages"
@@ -227,7 +233,7 @@ def _hub(case: Case, at: Path, found: dict[str, Any]) -> None:
         value = case.get((*at, key))
         if value is not None and hub:
             found[to] = str(value)
-            case.map((*at, key), f"data.train.{to}")
+            case.map((*at, key), _to(at, to))
         elif value is not None:
             case.drop((*at, key), "files have none")
     split = case.get((*at, "split"))
@@ -244,7 +250,7 @@ def _hub(case: Case, at: Path, found: dict[str, Any]) -> None:
     if hub and name != "train":
         found["split"] = name
     if hub or name == "train":
-        case.map((*at, "split"), "data.train.split", None, f"{most} rows: `max_samples`" if most else "")
+        case.map((*at, "split"), _to(at, "split"), None, f"{most} rows: `max_samples`" if most else "")
     else:
         case.block(
             (*at, "split"), f"the slice `{split}` of a file has no equal here", "write `max_samples`, or cut the file"
@@ -258,7 +264,7 @@ def _written(case: Case, at: Path, item: dict[str, Any]) -> Written | None:
     if isinstance(kind, dict):
         return _custom(case, at, kind, "preference" if preferences else "instruction")
     if case.get("rl") in ("grpo", "gdpo"):
-        case.map((*at, "type"), "data.train.format", None, "rows are prompts; a transformation of Axolotl is not run")
+        case.map((*at, "type"), _to(at, "format"), None, "rows are prompts; a transformation of Axolotl is not run")
         case.differ(
             (*at, "type"), f"`{kind}` makes prompts by Python code, which is not run", "prepare a column `prompt`"
         )
@@ -268,7 +274,7 @@ def _written(case: Case, at: Path, item: dict[str, Any]) -> Written | None:
         message = f"the type `{kind}` has no equal here" if kind else "rows that are tokenized already cannot be read"
         case.block((*at, "type") if "type" in item else (*at, "path"), message, _TYPE_HELP)
         return None
-    case.map((*at, "type"), "data.train.format", None, f"from `{kind}`")
+    case.map((*at, "type"), _to(at, "format"), None, f"from `{kind}`")
     if written.prompt:
         message = f"the {written.prompt} is not written around the rows: they are turns of a chat here"
         case.differ((*at, "type"), message, "ask the trained model through its chat template")
@@ -290,7 +296,7 @@ def _custom(case: Case, at: Path, kind: dict[str, Any], format: str) -> Written:
         path = (*at, "type", key)
         if key in roles and isinstance(value, str):
             columns[roles[key]] = value
-            case.map(path, "data.train.columns")
+            case.map(path, _to(at, "columns"))
         elif value:
             case.block(
                 path, f"a prompt of one's own (`{key}`) has no equal here", "write a chat template as a Jinja file"
@@ -322,7 +328,7 @@ def _columns(case: Case, at: Path, found: dict[str, Any]) -> dict[str, str]:
     ):
         value = case.get((*at, name))
         if value is not None and target is not None:
-            case.map((*at, name), "data.train.columns")
+            case.map((*at, name), _to(at, "columns"))
             columns |= {} if value == target else {target: str(value)}
     if found["format"] == "conversations" and case.get((*at, "field_messages")) is None:
         columns["conversations"] = "messages"
@@ -343,7 +349,7 @@ def _property_mappings(case: Case, at: Path) -> tuple[str, str]:
             ("message_property_mappings", "role"),
             ("message_property_mappings", "content"),
         ):
-            case.map((*at, *key), "data.train.format")
+            case.map((*at, *key), _to(at, "format"))
     return str(role), str(content)
 
 

@@ -68,12 +68,12 @@ def _single(case: Case) -> list[dict[str, Any]]:
     if name is None:
         return []
     found = place(case, name, [])
-    case.map("dataset_name", "data.train")
+    case.map("dataset_name", f"data.train.0.{'dataset' if found['kind'] == 'hub' else 'paths'}")
     split = case.get("dataset_train_split", "train")
     _hub(case, found, case.get("dataset_config"), split)
-    case.map("dataset_config", "data.train.config")
+    case.map("dataset_config", "data.train.0.config")
     if found["kind"] == "hub" and split != "train":
-        case.map("dataset_train_split", "data.train.split")
+        case.map("dataset_train_split", "data.train.0.split")
     return [found]
 
 
@@ -103,8 +103,15 @@ def _mixture(case: Case) -> list[dict[str, Any]]:
         share = case.read((*at, "fraction"), decimal)
         if share is not None:
             source["weight"] = share
-        for key in ("path", "name", "data_files", "split", "fraction"):
-            case.map((*at, key), "data.train")
+        place_ = "dataset" if source["kind"] == "hub" else "paths"
+        for key, field in (
+            ("path", place_),
+            ("data_files", place_),
+            ("name", "config"),
+            ("split", "split"),
+            ("fraction", "weight"),
+        ):
+            case.map((*at, key), f"data.train.{index}.{field}")
         case.drop((*at, "columns"), "columns that the format does not need are left out")
         for key in item:
             near = difflib.get_close_matches(str(key), _ITEM, 1)
