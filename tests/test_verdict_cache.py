@@ -31,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a recipe that depends on a good deal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMRECIPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("llmrecipe.cli.verdict_cache._tools", lambda: "this")  # A checkout may change meanwhile.
     files = {
         "recipe.yaml": RECIPE,
         "first.yaml": FIRST,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmrecipe import __version__
-from llmrecipe.cli import front
+from llmrecipe.cli import usage
 from llmrecipe.diagnostics import RecipeError
 
 COMMANDS: dict[str, str] = {
@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = _module(str(command)).run(arguments)
     except RecipeError as error:
-        front.show(error.diagnostics, vars(arguments).get("overrides", ()))
+        usage.show(error.diagnostics, vars(arguments).get("overrides", ()))
         return FINDINGS
-    except front.UsageError as error:
+    except usage.UsageError as error:
         print(f"llmrecipe {command}: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:

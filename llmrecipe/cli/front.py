@@ -1,20 +1,15 @@
 """What every command begins with: a file -> documents; and how it tells what is wrong."""
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmrecipe.diagnostics import Diagnostic
+from llmrecipe.cli.usage import UsageError, show
 from llmrecipe.document import Document
-from llmrecipe.printers import text
 from llmrecipe.resolve import OverrideError, resolve
 from llmrecipe.validate import validate
 
-
-class UsageError(ValueError):
-    """The command was called in a way that cannot be meant; exit code 2."""
+__all__ = ["UsageError", "add_recipe", "documents", "recipe_file", "show"]
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +41,3 @@ def documents(file: str, overrides: Sequence[str] = ()) -> list[Document]:
         return validate(resolve(file, overrides))
     except OverrideError as error:
         raise UsageError(str(error)) from None
-
-
-def show(findings: Sequence[Diagnostic], overrides: Sequence[str] = ()) -> None:
-    """Print findings for people, on standard error."""
-    color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    print(text(findings, color, overrides), file=sys.stderr)

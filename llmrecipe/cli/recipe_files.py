@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from llmrecipe.cli.front import UsageError
+from llmrecipe.cli.usage import UsageError
 
 _HEAD = 2**20  # bytes of a file that are looked at
 _MODELINE = re.compile(r"^#\s*yaml-language-server:\s*\$schema=\S*recipe(\.schema)?\.json\s*$", re.MULTILINE)

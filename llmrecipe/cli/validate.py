@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from llmrecipe import printers
-from llmrecipe.cli import fixing, front
 from llmrecipe.cli.recipe_files import RecipeFiles, recipe_files
+from llmrecipe.cli.usage import UsageError
 from llmrecipe.cli.verdict_cache import VerdictCache
 from llmrecipe.cli.verdicts import Verdict, absolute, findings, together, verdicts
 from llmrecipe.diagnostics import Diagnostic
@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; 1 for errors, with `--strict` for warnings too, with `--diff` also for changes."""
     chosen = recipe_files(arguments.files, arguments.skip_others)
     if arguments.overrides and len(chosen.files) > 1:
-        raise front.UsageError(f"--set changes one recipe, and there are {len(chosen.files)}")
+        raise UsageError(f"--set changes one recipe, and there are {len(chosen.files)}")
     if arguments.overrides and (arguments.fix or arguments.diff):
-        raise front.UsageError("--fix changes files, and --set is in none; leave one of them out")
+        raise UsageError("--fix changes files, and --set is in none; leave one of them out")
     if arguments.diff:
         return _show_difference(chosen.files)
     if arguments.fix:
@@ -64,15 +64,17 @@ def _verdicts(files: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
 
 
 def _fix(chosen: RecipeFiles, arguments: argparse.Namespace) -> int:
+    fixing = importlib.import_module("llmrecipe.cli.fixing")
     state = fixing.fixed(chosen.files)
     try:
         fixing.write(state)
     except OSError as error:
-        raise front.UsageError(f"`{error.filename}` was not written: {error.strerror}") from None
+        raise UsageError(f"`{error.filename}` was not written: {error.strerror}") from None
     return _report(chosen, state.verdicts, state.done, arguments)
 
 
 def _show_difference(files: Sequence[str]) -> int:
+    fixing = importlib.import_module("llmrecipe.cli.fixing")
     state = fixing.fixed(files)
     changes = fixing.difference(state)
     if changes:

@@ -10,9 +10,9 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ class VerdictCache:
         kept = dict(list(self._entries.items())[-_MOST:])
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, encoding="utf-8", delete=False) as file:
-                json.dump({"tools": self._key, "verdicts": kept}, file)
-            Path(file.name).replace(self._path)
+            beside = self._path.with_suffix(f".{os.getpid()}")
+            beside.write_text(json.dumps({"tools": self._key, "verdicts": kept}), "utf-8")
+            beside.replace(self._path)
 
     def _holds(self, look: Look, said: str) -> bool:
         if (look, said) not in self._answers:
@@ -103,8 +103,9 @@ def _tools() -> str:
     """What makes verdicts, in few characters: the code and its tables by time and size, since a checkout changes."""
     package = Path(llmrecipe.__file__).parent
     parts = [llmrecipe.__version__, platform.python_version(), os.path.expanduser("~")]  # noqa: PTH111
-    pydantic = sys.modules.get("pydantic")
-    parts.append(str(getattr(pydantic, "VERSION", "")))
+    pydantic = find_spec("pydantic")  # Not imported: what is cached needs none of it.
+    assert pydantic is not None
+    parts.append(str(Path(str(pydantic.origin)).with_name("version.py").stat().st_mtime_ns))
     for folder, _, names in os.walk(package):
         for name in sorted(names):
             if name.endswith((".py", ".json")):

@@ -1,16 +1,13 @@
 """What is wrong with each file, from the cache where nothing that it depends on has changed."""
 
+import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmrecipe import looking
-from llmrecipe.cli import front
 from llmrecipe.cli.verdict_cache import VerdictCache
 from llmrecipe.diagnostics import Diagnostic
-from llmrecipe.lint import lint
-from llmrecipe.resolve import OverrideError, gather
-from llmrecipe.validate import check
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,9 @@ def verdicts(files: Sequence[str], cache: VerdictCache | None = None) -> dict[st
 
 
 def findings(file: str, overrides: Sequence[str] = (), texts: Mapping[str, str] | None = None) -> list[Diagnostic]:
-    """What is wrong with one file; rules are for recipes without errors.
-
-    `texts` are files (by their absolute path) that are not read from the disk.
-    """
-    try:
-        sources, problems = gather(file, overrides, texts)
-    except OverrideError as error:
-        raise front.UsageError(str(error)) from None
-    documents, wrong = check(sources)
-    errors = sorted([*problems, *wrong], key=lambda one: (one.span.file, one.span.line, one.span.column))
-    return errors or lint(documents, texts)
+    """What is wrong with one file; `texts` are files (by their absolute path) that are not read from the disk."""
+    found: list[Diagnostic] = importlib.import_module("llmrecipe.cli.checking").findings(file, overrides, texts)
+    return found
 
 
 def together(found: Iterable[Verdict]) -> list[Diagnostic]:
