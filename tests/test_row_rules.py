@@ -59,6 +59,9 @@ DATA: dict[str, tuple[str, set[str]]] = {
     "a file by another way": (f"train: [{files('rows.jsonl')}, {files('./rows.jsonl')}]", {"LR116"}),
     "a file that is not there, twice": (f"train: [{files('no.jsonl')}, {files('no.jsonl')}]", set()),
     "an address, twice": (f"train: [{files('https://a/b.jsonl')}, {files('https://a/b.jsonl')}]", {"LR116"}),
+    "a file with other columns": (
+        f"train: [{files('rows.jsonl')}, {files('rows.jsonl', more=', columns: {messages: other}')}]", set(),
+    ),
     "two splits": (f"train: [{hub('train')}, {hub('more')}]", set()),
     "one split, twice": (f"train: [{hub('train')}, {hub('train')}]", {"LR116"}),
     "two revisions": (f"train: [{hub(more=', revision: v1')}, {hub(more=', revision: v2')}]", set()),

@@ -196,6 +196,7 @@ def rows_read_twice(case: Case) -> Iterator[Finding]:
 
     ## Why is this bad?
     Its rows count twice, and are learned by heart twice as fast. What is meant to count more is said with `weight`.
+    Reading other columns, or the same ones otherwise, is no second time.
 
     ## Example
     ```yaml
@@ -215,13 +216,15 @@ def rows_read_twice(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    seen: dict[Origin, str] = {}
+    seen: dict[tuple[Origin, str, tuple[tuple[str, str], ...]], str] = {}
     told: set[str] = set()
-    for at, name, origin in _all_origins(case, training_sources(case.recipe)):
-        if origin in seen and at not in told:
-            told.add(at)
-            yield Finding(at, f"{name} is read already, at `{seen[origin]}`", "leave one of the two out")
-        seen.setdefault(origin, at)
+    for place, source in training_sources(case.recipe):
+        for at, name, origin in _origins(case, place, source):
+            reading = (origin, source.format, tuple(sorted(source.columns.items())))
+            if reading in seen and at not in told:
+                told.add(at)
+                yield Finding(at, f"{name} is read already, at `{seen[reading]}`", "leave one of the two out")
+            seen.setdefault(reading, at)
 
 
 @rule("LR117", "warning")
