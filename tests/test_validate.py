@@ -16,7 +16,7 @@ from llmrecipe.resolve import resolve
 from llmrecipe.source import parse
 from llmrecipe.stages import train
 from llmrecipe.validate import check, validate
-from llmrecipe.validate.checks import _OWNED, _RUNNERS, _SERVERS
+from llmrecipe.validate.checks import _OWNED, _OWNED_BY, _RUNNERS, _SERVERS
 from llmrecipe.validate.errors import PATTERNS
 from llmrecipe.validate.foreign import KEYS, KINDS, VALUES
 from llmrecipe.validate.language import field_types, owners
@@ -238,6 +238,18 @@ def test_every_owned_option_is_one_of_a_trainer_and_names_a_key():
     assert ({*_OWNED, *_RUNNERS} - fields) <= gone
     assert all(_exists(path) for path in _OWNED.values())
     assert set(_SERVERS) - {"model_tag"} <= set(facts.vllm_options())
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in _OWNED_BY.items() for name in names])
+def test_an_option_that_one_method_has_a_key_for_cannot_be_written_in_extra(kind, name):
+    method = next(each for each in METHODS if get_args(each.model_fields["kind"].annotation)[0] == kind)
+    assert name in facts.trainer_fields(method.config)
+    assert _exists(_OWNED_BY[kind][name])
+    rows = {"distillation": "messages"}.get(kind, "prompt" if kind in ("grpo", "rloo", "ppo") else "preference")
+    more = ", teacher_model: owner/teacher" if kind == "distillation" else ""
+    data = BASE["data"].replace("messages", rows)
+    problems = found(f"method: {{kind: {kind}{more}}}\n{data}\ntraining: {{extra: {{{name}: 1}}}}")
+    assert [problem.code for problem in problems] == ["LR019"]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)

@@ -1,12 +1,13 @@
 """LR37, LR39, LR83: fields of the trainer under `training.extra` that it refuses, or that nothing reads."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from pydantic import JsonValue
 
-from llmrecipe.facts import families
+from llmrecipe.facts import families, trainer_fields
 from llmrecipe.lint.attention import family
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 
@@ -23,6 +24,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
     "vllm_model_impl": ("auto", "vllm", "transformers"),
+    "cache_implementation": ("dynamic", "static", "offloaded", "offloaded_static", "quantized"),
+    "pad_to_multiple_of": ("auto", "none"),
 }
 """Field of a trainer -> the words that it takes, where its type does not say them."""
 
@@ -99,7 +102,8 @@ def _extra(case: Case) -> Mapping[str, JsonValue]:
 def unknown_word_in_extra(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that a text under `training.extra` is one of the words that the trainer's configuration knows.
+    Checks that a text under `training.extra` is one of the words that the trainer's configuration knows, or the JSON of
+    a mapping where it takes one.
 
     ## Why is this bad?
     The type of these fields is any text. Some are refused when training starts, some much later in a library that
@@ -125,11 +129,24 @@ def unknown_word_in_extra(case: Case) -> Iterator[Finding]:
     training: {extra: {debug: underflow_overflow}}
     ```
     """
+    method = case.recipe.method
+    fields = trainer_fields(method.config) if method is not None else {}
     for name, value in _extra(case).items():
+        mapped = name in fields and "dict" in fields[name].type.split(" | ")
+        if mapped and isinstance(value, str) and not _json_of_a_mapping(value):
+            message = f"`{name}` is a mapping, and this text is no JSON of one"
+            yield Finding(f"training.extra.{name}", message, "write it as a mapping: `{key: value}`")
         for word in value if isinstance(value, list) else [value]:
             if name in WORDS and isinstance(word, str) and word not in WORDS[name]:
                 known = ", ".join(f"`{each}`" for each in WORDS[name])
                 yield Finding(f"training.extra.{name}", f"`{name}` knows no `{word}`", f"use one of {known}")
+
+
+def _json_of_a_mapping(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 @rule("LR379")
@@ -220,6 +237,12 @@ def _contradictions(case: Case) -> Iterator[tuple[str, str, str]]:
         yield "router_aux_loss_coef", message, "leave it out"
     if extra.get("eval_on_start") and data is not None and data.validation is None:
         yield "eval_on_start", "there are no rows to validate on", "add `data.validation`, or leave it out"
+    if extra.get("use_transformers_continuous_batching") and getattr(case.recipe.method, "use_vllm", False):
+        yield "use_transformers_continuous_batching", "vLLM gives the answers, and not Transformers", "keep one of them"
+    least, most = (extra.get(f"entropy_coef_{end}", default) for end, default in (("min", 0.0), ("max", 1.0)))
+    if _number(least) and _number(most) and least > most:
+        name = "entropy_coef_min" if "entropy_coef_min" in extra else "entropy_coef_max"
+        yield name, f"no coefficient is at least {least:g} and at most {most:g}", "swap the two"
     low, high = (extra.get(f"vllm_importance_sampling_clip_{end}", 3.0) for end in ("min", "max"))
     if "vllm_importance_sampling_clip_min" in extra and _number(low) and _number(high) and low >= high:
         message = f"no probability ratio lies between {low:g} and {high:g}"
