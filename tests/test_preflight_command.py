@@ -4,15 +4,19 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from llmrecipe.cli import examining, main, planning
 from llmrecipe.cli.explain import explanation
+from llmrecipe.plan import Stage, Train
 from llmrecipe.preflight.checks import CHECKS
 from llmrecipe.preflight.examine import examine
 from llmrecipe.preflight.job import Answer, Examination
+from llmrecipe.run import _Run
 from llmrecipe.store import RunError, Store
+from llmrecipe.summary import StageSummary
 
 RECIPES = Path(__file__).with_name("recipes")
 
@@ -102,11 +106,29 @@ def test_errors_end_a_run_before_anything_is_trained(recipe, here, capsys):
     assert here[0].tiers == ["rows"]
 
 
-def test_a_run_without_preflight_does_not_look(recipe, here, monkeypatch):
-    monkeypatch.setattr("llmrecipe.run._Run._do", lambda self, stage, lock: self._waiting(stage))
+def test_a_run_trains_without_preflight_when_told_so_and_when_preflight_itself_fails(recipe, monkeypatch, capsys):
+    do, trained, looked = _Run._do, [], []
+
+    def prepare(self: _Run, stage: Stage, lock: BinaryIO) -> StageSummary:
+        if not isinstance(stage.spec, Train):
+            return do(self, stage, lock)
+        trained.append(stage.name)
+        return self._waiting(stage)
+
+    def fail(folder: Path, stopped: object) -> int:
+        (folder / "log").write_text("one\n")
+        looked.append(folder)
+        return 3
+
+    monkeypatch.setattr(examining, "_run", fail)
+    monkeypatch.setattr(_Run, "_do", prepare)
     main(["run", recipe, "--until", "train", "--no-preflight"])
+    assert (len(trained), len(looked)) == (1, 0)
+    main(["run", recipe, "--until", "train"])
+    assert (len(trained), len(looked)) == (2, 1)
+    assert "warning: no preflight: the preflight process ended with exit code 3" in capsys.readouterr().err
     main(["run", recipe, "--until", "tokenize"])
-    assert here == []
+    assert (len(trained), len(looked)) == (2, 1)
 
 
 def test_a_process_that_dies_is_told_with_its_last_words(recipe, monkeypatch, tmp_path):

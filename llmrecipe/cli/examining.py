@@ -16,7 +16,7 @@ from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
 from llmrecipe.lint.comments import written
 from llmrecipe.lint.rule import location
-from llmrecipe.plan import Stage, Train
+from llmrecipe.plan import InputModel, NewModel, Plan, Stage, Train
 from llmrecipe.preflight.check import Tier
 from llmrecipe.preflight.checks import CHECKS
 from llmrecipe.preflight.job import Answer, Examination, Examined, Found
@@ -38,18 +38,11 @@ class Looking:
     allow_code: bool = False
 
 
-def trainings(planned: Planned, store: Store) -> list[Stage]:
-    """The trainings of a plan that are still to be done."""
-    addresses = planned.plan.addresses()
-    return [
-        stage for stage in planned.plan.stages if isinstance(stage.spec, Train) and not store.has(addresses[stage.name])
-    ]
-
-
-def cheap(stages: Sequence[Stage]) -> tuple[Tier, ...]:
-    """What `run` looks at: the rows; the model where an adapter is put on it, since that takes seconds of imports."""
-    adapted = any(isinstance(stage.spec, Train) and not isinstance(stage.spec.adapter, Full) for stage in stages)
-    return ("rows", "model", "machine") if adapted else ("rows",)
+def cheap(plan: Plan) -> tuple[Tier, ...]:
+    """What `run` looks at: rows, and unless all models are new ones model and machine, which take longer to import."""
+    specs = [stage.spec for stage in plan.stages if isinstance(stage.spec, Train)]
+    new = all(isinstance(spec.model, NewModel | InputModel) and isinstance(spec.adapter, Full) for spec in specs)
+    return ("rows",) if new else ("rows", "model", "machine")
 
 
 def examine(

@@ -113,8 +113,12 @@ def _examiner(planned: planning.Planned, store: Store, arguments: argparse.Names
 
     def examine(stages: list[Stage], stopped: Callable[[], bool]) -> tuple[str, str] | None:
         examining = importlib.import_module("llmrecipe.cli.examining")
-        looking = examining.Looking(examining.cheap(stages), allow_code=arguments.allow_code)
-        answer = examining.examine(planned, store, stages, looking, stopped)
+        looking = examining.Looking(examining.cheap(planned.plan), allow_code=arguments.allow_code)
+        try:
+            answer = examining.examine(planned, store, stages, looking, stopped)
+        except RunError as error:  # What advises must not be what stops a training that could go on.
+            print(f"warning: no preflight: {error.message}", file=sys.stderr)
+            return None
         found = examining.diagnostics(answer, planned.documents)
         if found:
             front.show(found, arguments.overrides)

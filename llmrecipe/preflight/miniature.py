@@ -12,7 +12,8 @@ from llmrecipe.stages import loading
 from llmrecipe.vocabulary import Architecture, Head
 
 HEADS, HEAD_SIZE, WIDTH, EXPERTS = 4, 16, 64, 4
-POSITIONS = 512
+STUDENT = "model"
+"""The name of the model that is trained."""
 
 SMALL: dict[str, int] = {
     "hidden_size": WIDTH,
@@ -39,24 +40,25 @@ def folder_of(case: Case, wanted: ModelOrigin, head: Head, name: str) -> Path:
     origin = case.artifacts.origin(case.stage, wanted)
     folder = case.place(f"tiny-{name}").output / "model"
     if not folder.is_dir():
-        model = _model(case, origin, head)
+        # A teacher with the weights of its student would have nothing to teach.
+        model = _model(case, origin, head, case.spec.seed + (name != STUDENT))
         model.save_pretrained(folder)
         case.tokenizer.save_pretrained(folder)
     return folder
 
 
-def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head) -> Any:
+def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head, seed: int) -> Any:
     attention = attention_of(case)
     if isinstance(origin, NewModel) and head != "reward":
-        return loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", case.spec.seed)
+        return loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", seed)
     if isinstance(origin, NewModel):
-        model = loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", case.spec.seed)
+        model = loading.new_model(_smaller(origin.architecture), case.tokenizer, attention, "float32", seed)
         config = model.config
         config.num_labels = 1
     else:
         config = shrunk(configuration(case, origin))
     config.pad_token_id = case.tokenizer.pad_token_id if case.tokenizer.pad_token_id is not None else 0
-    set_seed(case.spec.seed)
+    set_seed(seed)
     name = origin.repo if isinstance(origin, HubModel) else case.recipe
     with loading.readable(name, origin):
         return loading.AUTO_CLASSES[head].from_config(

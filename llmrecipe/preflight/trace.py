@@ -51,7 +51,7 @@ class Traced:
 
 
 def trace(setting: Setting) -> Traced:
-    """What one device holds in a training step of one process.
+    """What one device holds in a training step of one process, every token being learned from.
 
     Raises:
         TraceError: the method, the quantization or the strategy is none that runs over fake tensors.

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from llmrecipe.plan import InputModel, Merge, Train
 from llmrecipe.preflight.case import Case
-from llmrecipe.preflight.miniature import attention_of, folder_of
+from llmrecipe.preflight.miniature import STUDENT, attention_of, folder_of
 from llmrecipe.stages import checkpoints, loading, merge, train
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.strategies import Single
@@ -72,7 +72,7 @@ def trial(case: Case) -> Trial:
         found.untried.append(f"no trial step for `{case.spec.method}`: it would have to write answers first")
         return found
     try:
-        tiny = folder_of(case, case.spec.model, case.spec.head, "model")
+        tiny = folder_of(case, case.spec.model, case.spec.head, STUDENT)
         inputs = {role: folder_of(case, origin, _head(role), role) for role, origin in case.spec.models.items()}
     except (StageError, AttributeError, TypeError, ZeroDivisionError, RuntimeError) as error:
         found.untried.append(f"no trial step: the architecture cannot be made small ({loading.reason(error)})")

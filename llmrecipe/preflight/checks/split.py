@@ -1,6 +1,7 @@
 """Rows for training that are also those that judge it."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llmrecipe.preflight.check import Finding, check, graded
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 WORDS = 13
 """Words in a row that do not come twice by chance. Source: https://arxiv.org/abs/2005.14165, appendix C"""
+EVALUATED = 2_000
+"""Rows of a suite that are looked for."""
+READ = 2_000_000
+"""Marks of training rows that are compared with them: some seconds."""
 
 
 @check("LR169", "warning")
@@ -57,14 +62,10 @@ def training_rows_in_evaluation(case: "Case") -> Iterator[Finding]:
     ## Source
     Thirteen words: https://arxiv.org/abs/2005.14165, appendix C; lm-eval's decontamination.
     """
-    known: set[str] | None = None
     for number, evaluate in enumerate(case.evaluations):
         sources = getattr(evaluate.suite, "sources", None)
-        if not sources:
-            continue
-        known = known if known is not None else _known(case)
-        rows = list(case.source_rows(sources))
-        common = sum(any(mark in known for mark in _marks(row)) for row in rows)
+        rows = list(islice(case.source_rows(sources), EVALUATED)) if sources else []
+        common = _also_trained_on(case, rows)
         if rows and graded(common / len(rows), 0.01, 1.0):
             yield Finding(
                 f"evaluation.suites.{number}.sources",
@@ -74,8 +75,21 @@ def training_rows_in_evaluation(case: "Case") -> Iterator[Finding]:
             )
 
 
-def _known(case: "Case") -> set[str]:
-    return {mark for row in case.scan() for mark in _marks(row)}
+def _also_trained_on(case: "Case", rows: list[dict[str, Any]]) -> int:
+    """Rows of an evaluation of which a mark is in a training row; training rows are read until there are many words."""
+    marked: dict[str, set[int]] = {}
+    for number, row in enumerate(rows):
+        for mark in _marks(row):
+            marked.setdefault(mark, set()).add(number)
+    found: set[int] = set()
+    read = 0
+    for row in case.scan() if marked else ():
+        for mark in _marks(row):
+            found |= marked.get(mark, set())
+            read += 1
+        if read > READ:
+            break
+    return len(found)
 
 
 def _marks(row: dict[str, Any]) -> Iterator[str]:
