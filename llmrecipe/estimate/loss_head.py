@@ -68,7 +68,7 @@ def _library_tiles(setting: Setting, models: int) -> Head:
     Source: `trl/kernels/chunked_logprob.py` of TRL 1.16.
     """
     shape, count, size = setting.shape, setting.learned, BYTES[setting.compute]
-    tile = min(count, LIBRARY_ROWS) * min(shape.vocabulary, LIBRARY_WIDTH) * size * models
+    tile = min(count, LIBRARY_ROWS) * LIBRARY_WIDTH * size * models
     states = 4 if setting.weights == "float32" else 2
     chosen = states * count * shape.hidden
     rounded = 0 if setting.weights == "float32" else BYTES[setting.weights]

@@ -251,7 +251,9 @@ def vllm_metrics() -> Mapping[str, VLLMMetric]:
 def accelerators() -> Mapping[str, Accelerator]:
     """Presets of `hardware.accelerator`."""
     return {
-        name: Accelerator(**entry | {"products": tuple(entry["products"]), "price": entry["price"] and tuple(entry["price"])})
+        name: Accelerator(
+            **entry | {"products": tuple(entry["products"]), "price": entry["price"] and tuple(entry["price"])}
+        )
         for name, entry in _table("accelerators").items()
     }
 

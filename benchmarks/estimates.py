@@ -1,0 +1,184 @@
+"""The memory that `llmrecipe plan` estimates, beside PyTorch's memory tracker and beside published peaks of GPUs.
+
+`python benchmarks/estimates.py` writes benchmarks/estimates.md. Models of more than four layers are traced with two and
+with four, and extrapolated: every further layer takes the same. No accelerator is needed.
+"""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmrecipe.estimate import shape
+from llmrecipe.estimate.memory import memory
+from llmrecipe.estimate.setting import Setting
+from llmrecipe.facts import models
+from llmrecipe.methods import Method
+from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.grpo import GRPO
+from llmrecipe.methods.sft import SFT
+from llmrecipe.optimization import AdamW
+from llmrecipe.preflight.trace import trace
+from llmrecipe.recipe.training import CheckpointingOptions
+from llmrecipe.vocabulary import NF4, Adapter, Dtype, Full, LoRA, Unquantized
+
+GIB = 2**30
+PAGE = Path(__file__).parent / "estimates.md"
+FULL, LORA = Full(kind="full"), LoRA(kind="lora", r=16)
+SFTING, PREFERRING, REWARDING = SFT(kind="sft"), DPO(kind="dpo"), GRPO(kind="grpo", max_completion_length=768)
+RECOMPUTED = CheckpointingOptions()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of a published model on one device."""
+
+    base: str
+    method: Method = SFTING
+    adapter: Adapter = FULL
+    dtype: Dtype = "float32"
+    rows: int = 2
+    length: int = 2048
+    checkpointing: bool = False
+    packed: bool = False
+    accumulation: int = 1
+
+    @property
+    def setting(self) -> Setting:
+        """As `llmrecipe plan` has it, under autocast to bfloat16."""
+        return Setting(
+            shape=shape.of_facts(models()[self.base]),
+            method=self.method,
+            weights=self.dtype,
+            compute="bfloat16",
+            adapter=self.adapter,
+            quantization=Unquantized(kind="none"),
+            optimizer=AdamW(kind="adamw"),
+            attention="sdpa",
+            packed=self.packed,
+            rows=self.rows,
+            length=self.length,
+            accumulation=self.accumulation,
+            checkpointing=RECOMPUTED if self.checkpointing else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """The columns that say what it is."""
+        kind = "full" if isinstance(self.adapter, Full) else f"LoRA r{LORA.r}"
+        packed = ", packed" if self.packed else ""
+        more = f", {self.accumulation} accumulated" if self.accumulation > 1 else ""
+        recomputed = "yes" if self.checkpointing else "no"
+        what = f"{self.method.kind}, {kind}, {self.dtype}{packed}{more}"
+        return f"{self.base.partition('/')[2]} | {what} | {self.rows} x {self.length} | {recomputed}"
+
+
+CASES = (
+    Case("HuggingFaceTB/SmolLM2-135M", rows=8),
+    Case("HuggingFaceTB/SmolLM2-135M", rows=4, packed=True),
+    Case("Qwen/Qwen3-0.6B", rows=4),
+    Case("Qwen/Qwen3-0.6B", rows=4, checkpointing=True, accumulation=4),
+    Case("Qwen/Qwen3-0.6B", PREFERRING, rows=4, length=1024),
+    Case("Qwen/Qwen3-0.6B", REWARDING, rows=8, length=768),
+    Case("meta-llama/Llama-3.2-1B", dtype="bfloat16", rows=4),
+    Case("meta-llama/Llama-3.2-1B", rows=1, length=512),
+    Case("google/gemma-3-1b-pt", rows=2, checkpointing=True),
+    Case("Qwen/Qwen2.5-7B", adapter=LORA, dtype="bfloat16", rows=1, length=4096),
+    Case("Qwen/Qwen3-8B", adapter=LORA, dtype="bfloat16", checkpointing=True, rows=2, length=4096),
+    Case("meta-llama/Llama-3.1-8B", dtype="bfloat16", checkpointing=True, rows=1, length=2048),
+    Case("meta-llama/Llama-3.1-8B", adapter=LORA, dtype="bfloat16", checkpointing=True, rows=1, length=32768),
+    Case("meta-llama/Llama-3.1-8B", PREFERRING, LORA, "bfloat16", rows=2, length=2048, checkpointing=True),
+    Case("mistralai/Mistral-7B-v0.3", rows=1, length=4096, checkpointing=True),
+    Case("meta-llama/Llama-3.1-70B", adapter=LORA, dtype="bfloat16", rows=1, length=2048, checkpointing=True),
+    Case("meta-llama/Llama-3.1-70B", dtype="bfloat16", rows=1, length=2048, checkpointing=True),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A peak that torchtune's README reports for two packed rows on one GPU."""
+
+    what: str
+    gib: float
+    setting: Setting
+    compiled: bool = False
+
+
+def published() -> Iterator[Published]:
+    """Rows of https://github.com/pytorch/torchtune (README, commit bd2a0fc7c): pure bfloat16, two rows each.
+
+    torchtune keeps no logits of other libraries' kind; its loss is in eight chunks, which our tiles stand for.
+    """
+    three = Case("meta-llama/Llama-3.2-3B", dtype="bfloat16", rows=2, length=4096).setting
+    eight = Case("meta-llama/Llama-3.1-8B", adapter=LoRA(kind="lora", r=8), dtype="bfloat16", rows=2).setting
+    offloaded = CheckpointingOptions(offload=True)
+    four = NF4(kind="nf4")
+    adapted = replace(three, adapter=LoRA(kind="lora", r=8), checkpointing=offloaded)
+    yield Published("3B full, 4096 tokens", 60.0, three)
+    yield Published("3B full, compiled, checkpointed, chunked loss", 24.9, replace(three, checkpointing=RECOMPUTED))
+    yield Published("3B LoRA, offloaded checkpoints", 8.5, adapted)
+    yield Published("3B QLoRA, offloaded checkpoints", 4.6, replace(adapted, quantization=four))
+    yield Published("8B LoRA, 2048 tokens", 16.2, replace(eight, checkpointing=offloaded))
+    yield Published("8B QLoRA, 2048 tokens", 7.4, replace(eight, checkpointing=offloaded, quantization=four))
+
+
+def traced(number: int) -> str:
+    """One row of the table; in a process of its own, since the tracker leaves much behind."""
+    warnings.filterwarnings("ignore")
+    case = CASES[number]
+    found = trace(case.setting)
+    needs = max(moment.bytes for moment in memory(case.setting).moments if moment.name != "generation")
+    layers = case.setting.shape.layers
+    how = f"{found.layers} of {layers} layers" if found.layers < layers else "whole"
+    return f"| {case.name} | {how} | {found.peak / GIB:.2f} | {needs / GIB:.2f} | {needs / found.peak - 1:+.1%} |"
+
+
+def main() -> None:
+    """Trace all, and write the page."""
+    if len(sys.argv) > 1:
+        print(traced(int(sys.argv[1])))
+        return
+    rows = []
+    for number in range(len(CASES)):
+        command = [sys.executable, __file__, str(number)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(done.stdout.strip().splitlines()[-1])
+        print(rows[-1], flush=True)
+    lines = []
+    for case in published():
+        peak = memory(case.setting).peak.bytes / GIB
+        lines.append(f"| {case.what} | {case.gib:.1f} | {peak:.1f} | {peak / case.gib - 1:+.1%} |")
+        print(lines[-1], flush=True)
+    PAGE.write_text(TEXT.format(traced="\n".join(rows), published="\n".join(lines)), encoding="utf-8")
+
+
+TEXT = """\
+# Estimates against traces
+
+`python benchmarks/estimates.py` writes this page. GiB of PyTorch's tensors on one device, without the
+context of the driver and what its allocator cannot use, which `llmrecipe plan` adds as a range.
+
+## Against PyTorch's memory tracker
+
+The second optimizer step over fake tensors, with the losses of our trainers (of TRL's for preferences and rewards), as
+`llmrecipe plan --trace` runs it. Products are in bfloat16 everywhere; float32 weights are under autocast. Larger models
+are traced with two and with four layers and extrapolated.
+
+| model | training | rows x tokens | checkpointing | traced | GiB traced | GiB estimated | difference |
+|---|---|---|---|---|---|---|---|
+{traced}
+
+## Against published peaks of GPUs
+
+Of torchtune's README (commit bd2a0fc7c): two packed rows on one GPU, the peak that PyTorch reports. Its models, losses and
+kernels are its own, so that these say how far the estimate carries, and not how exact it is.
+
+| training | GiB published | GiB estimated | difference |
+|---|---|---|---|
+{published}
+"""
+
+if __name__ == "__main__":
+    main()
