@@ -1,10 +1,12 @@
 """Many recipes made from seeds: of 300 right ones none has an error, and planted mistakes are found on their line."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from recipe_mistakes import KINDS, Mistake, mistakes, of_page, without_line
 from recipe_variants import lines, variants, write_files
 from test_lint import BLOCK, write_texts
@@ -13,6 +15,7 @@ from llmrecipe import facts
 from llmrecipe.cli.verdicts import findings
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.lint import RULES
+from llmrecipe.source import load, parse
 
 SEED, RIGHT, OF_EACH = 4, 300, 38
 
@@ -109,3 +112,23 @@ def test_what_rules_say_of_their_examples_stands_on_a_line_that_takes_part() -> 
         if not (mistake.lines & set(reported) or any(takes_part(code, line, broken) for line in reported)):
             elsewhere.append((code, sorted(mistake.lines), reported))
     assert len(elsewhere) <= 0.02 * len(RULES), elsewhere
+
+
+# -- what editors check with --
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = Draft202012Validator(json.loads((ROOT / "schemas" / "recipe.json").read_text("utf-8")))
+SHIPPED = [*sorted((ROOT / "recipes").glob("*.yaml")), *sorted((ROOT / "examples").rglob("*.yaml"))]
+
+
+def test_the_schema_takes_every_shipped_recipe_and_every_right_one() -> None:
+    shipped = [source.data for path in SHIPPED for source in load(str(path)) if "name" in source.data]
+    made = list(variants(SEED, 60))
+    assert len(shipped) > 40
+    assert [fault.message for data in [*shipped, *made] for fault in SCHEMA.iter_errors(data)] == []
+
+
+def test_the_schema_refuses_every_planted_key_that_the_language_does_not_know() -> None:
+    planted = [m for m in (mistakes(d, random.Random(i), "misspelt key") for i, d in enumerate(variants(7, 60))) if m]
+    assert len(planted) > 30
+    assert [mistake.what for mistake in planted if SCHEMA.is_valid(parse(mistake.text, "recipe.yaml")[0].data)] == []

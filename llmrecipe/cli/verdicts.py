@@ -1,9 +1,11 @@
 """What is wrong with each file, from the cache where nothing that it depends on has changed."""
 
+import gc
 import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmrecipe import looking
 from llmrecipe.cli.verdict_cache import VerdictCache
@@ -40,8 +42,17 @@ def verdicts(files: Sequence[str], cache: VerdictCache | None = None) -> dict[st
 
 def findings(file: str, overrides: Sequence[str] = (), texts: Mapping[str, str] | None = None) -> list[Diagnostic]:
     """What is wrong with one file; `texts` are files (by their absolute path) that are not read from the disk."""
-    found: list[Diagnostic] = importlib.import_module("llmrecipe.cli.checking").findings(file, overrides, texts)
+    found: list[Diagnostic] = _checking().findings(file, overrides, texts)
     return found
+
+
+def _checking() -> Any:
+    """The module that knows the language and all rules; what its import makes stays, so that nothing is collected."""
+    gc.disable()
+    try:
+        return importlib.import_module("llmrecipe.cli.checking")
+    finally:
+        gc.enable()
 
 
 def together(found: Iterable[Verdict]) -> list[Diagnostic]:
