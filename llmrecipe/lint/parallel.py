@@ -66,14 +66,12 @@ def devices_that_do_not_make_groups(case: Case) -> Iterator[Finding]:
     if strategy is None or together == 1:
         return
     at, devices = TENSOR if tensor > 1 else CONTEXT, hardware.num_accelerators
-    hybrid = strategy.sharding == "hybrid"
-    everywhere = devices if hybrid else devices * hardware.num_nodes
-    shares = everywhere // (together if hybrid else tensor)
+    everywhere = devices * hardware.num_nodes
     if devices % tensor:
         message, divided = f"groups of {tensor} cannot be made of the {devices} devices of a node", devices
     elif everywhere % together:
         message, divided = f"groups of {together} cannot be made of {everywhere} devices", everywhere
-    elif shares < 2:
+    elif everywhere // tensor < 2:
         message = f"{everywhere} devices make one group of {together}, and FSDP has nothing to spread over"
         divided = everywhere // 2
     else:
@@ -214,7 +212,7 @@ def option_that_needs_whole_layers(case: Case) -> Iterator[Finding]:
     ## Why is this bad?
     DoRA measures whole columns, quantized weights are packed, Muon orthogonalizes whole matrices, Triton kernels and
     compiled code are not made for parts of layers, and what FSDP offloads, recomputes or lets one process read is not
-    there when the layers are split.
+    there when the layers are split. Copies of shares (`hybrid`) are not tried with it.
 
     ## Example
     ```yaml
@@ -248,13 +246,14 @@ def option_that_needs_whole_layers(case: Case) -> Iterator[Finding]:
         "training.kernels": recipe.training.kernels != "none",
         "training.torch_compile": recipe.training.torch_compile,
         "training.neftune_noise_alpha": recipe.training.neftune_noise_alpha is not None,
+        "distributed.sharding": strategy.sharding == "hybrid",
         "distributed.cpu_offload": strategy.cpu_offload,
         "distributed.activation_checkpointing": strategy.activation_checkpointing,
         "distributed.cpu_ram_efficient_loading": strategy.cpu_ram_efficient_loading,
     }
     for at, found in wrong.items():
         if found:
-            message = f"`{at.removesuffix('.kind').rpartition('.')[2]}` needs whole layers, and they are split"
+            message = f"`{at.removesuffix('.kind').rpartition('.')[2]}` is not trained with layers that are split"
             yield Finding(at, message, "leave out one of the two: this, or `distributed.tensor_parallel_size`")
 
 
@@ -389,8 +388,9 @@ def option_that_needs_whole_sequences(case: Case) -> Iterator[Finding]:
 
     ## Why is this bad?
     NEFTune scales its noise by the length of a sequence, of which each device would know its share. Compiled code and
-    Triton kernels are not made for attention that is exchanged while it is computed; DoRA and quantized weights are not
-    tried with it. And where layers are split as well, devices that recompute them wait for each other for ever.
+    Triton kernels are not made for attention that is exchanged while it is computed; DoRA, quantized weights,
+    FSDP's own recomputation (`training.gradient_checkpointing` is) and `hybrid` are not tried with it. And where layers
+    are split as well, devices that recompute them wait for each other for ever.
 
     ## Example
     ```yaml
@@ -416,8 +416,8 @@ def option_that_needs_whole_sequences(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
-    model, training, (_, tensor, context) = case.recipe.model, case.recipe.training, _degrees(case.recipe)
-    if context == 1:
+    model, training, (strategy, tensor, context) = case.recipe.model, case.recipe.training, _degrees(case.recipe)
+    if strategy is None or context == 1:
         return
     if tensor > 1:  # LR495 has said what else needs whole layers.
         message = "sequences are not shared out over devices that split layers"
@@ -429,6 +429,8 @@ def option_that_needs_whole_sequences(case: Case) -> Iterator[Finding]:
         "training.torch_compile": training.torch_compile,
         "training.kernels": training.kernels != "none",
         "training.neftune_noise_alpha": training.neftune_noise_alpha is not None,
+        "distributed.sharding": strategy.sharding == "hybrid",
+        "distributed.activation_checkpointing": strategy.activation_checkpointing,
     }
     for at, found in wrong.items():
         if found:
