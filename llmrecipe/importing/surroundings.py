@@ -7,6 +7,8 @@ from llmrecipe.importing.case import Case, Key
 from llmrecipe.importing.values import text
 
 MAX_NAME = 40
+LEAST_RATE = 1e-5
+"""Below it, updates of weights in bfloat16 are mostly rounded away."""
 
 ATTENTIONS = ("sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3")
 ATTENTION_HELP = "write one of sdpa, eager, flex_attention, flash_attention_2 and flash_attention_3"
@@ -58,6 +60,22 @@ def base(case: Case, key: str) -> None:
     path = found if local is None or local.startswith(("../", "/", "~")) else f"./{local}"
     case.put("model.base", path)
     case.map(key, "model.base", None, "" if path == found else "from the folder of the recipe")
+
+
+def weights(case: Case, key: str, adapted: bool) -> None:
+    """The weights are held in the type of the arithmetic; with `adapted`, only those that are frozen.
+
+    At a small rate, weights in bfloat16 that are trained lose most updates, and are left in float32.
+    """
+    if case.written("training.precision") not in ("auto", "bfloat16") or case.written("model.dtype") is not None:
+        return
+    frozen = case.written("model.adapter") is not None
+    rate = case.written("training.learning_rate")
+    if not frozen and not adapted and rate is not None and rate < LEAST_RATE:
+        message = f"weights are held in bfloat16 there, which loses most updates at {rate:g}, and in float32 here"
+        case.differ(key, message, "nothing, where memory lasts: `llmrecipe plan` says so")
+    elif frozen or not adapted:
+        case.imply("model.dtype", "bfloat16", "weights are held in the type of the arithmetic")
 
 
 def attention(case: Case, key: Key, value: Any) -> None:

@@ -15,7 +15,7 @@ from llmrecipe.importing.axolotl.model import (
 )
 from llmrecipe.importing.case import Case, Step, Tool
 from llmrecipe.importing.spreading import SPREAD_KEYS, spread
-from llmrecipe.importing.surroundings import hardware, name
+from llmrecipe.importing.surroundings import hardware, name, weights
 from llmrecipe.importing.training import (
     ADAM_KEYS,
     EVALUATION_KEYS,
@@ -111,6 +111,11 @@ def _schedule(case: Case) -> None:
         case.map("eta_min", "training.schedule.min_lr_ratio", end / peak, f"{end:g} of a peak of {peak:g}")
     elif end is not None:
         case.drop("eta_min", "the schedule ends at zero anyway, or knows no end")
+
+
+def _precision(case: Case) -> None:
+    precision(case, "auto")
+    weights(case, "learning_rate", adapted=False)
 
 
 def _evaluation(case: Case) -> None:
@@ -223,7 +228,7 @@ AXOLOTL = Tool(
         Step(("learning_rate",), lambda case: rate(case, None)),
         Step(("optimizer", *ADAM_KEYS), lambda case: optimizer(case, NAMES)),
         Step(("lr_scheduler", *SCHEDULE_KEYS, "cosine_min_lr_ratio", "eta_min"), _schedule),
-        Step(("bf16", "fp16"), lambda case: precision(case, "auto")),
+        Step(("bf16", "fp16"), _precision),
         Step((*EVALUATION_KEYS, "evals_per_epoch"), _evaluation),
         Step((*SAVING_KEYS, "saves_per_epoch"), _saving),
         Step(TRACKING_KEYS, _tracking),

@@ -8,7 +8,7 @@ from llmrecipe.importing.huggingface import default_logging, gradient_checkpoint
 from llmrecipe.importing.llamafactory.data import DATA_KEYS, data, template
 from llmrecipe.importing.llamafactory.method import ADAPTER_KEYS, METHOD_KEYS, adapter, method
 from llmrecipe.importing.spreading import SPREAD_KEYS, spread
-from llmrecipe.importing.surroundings import attention, base, hardware, name
+from llmrecipe.importing.surroundings import attention, base, hardware, name, weights
 from llmrecipe.importing.training import (
     ADAM_KEYS,
     EVALUATION_KEYS,
@@ -69,6 +69,7 @@ def _precision(case: Case) -> None:
         return
     case.drop("pure_bf16", "it is off")
     precision(case, False)
+    weights(case, "bf16", adapted=True)
 
 
 def _other_optimizer(case: Case) -> None:
