@@ -130,7 +130,7 @@ def unknown_word_in_extra(case: Case) -> Iterator[Finding]:
     ```
     """
     method = case.recipe.method
-    fields = trainer_fields(method.config) if method is not None else {}
+    fields = trainer_fields(method.config) if method is not None and _extra(case) else {}
     for name, value in _extra(case).items():
         mapped = name in fields and "dict" in fields[name].type.split(" | ")
         if mapped and isinstance(value, str) and not _json_of_a_mapping(value):
