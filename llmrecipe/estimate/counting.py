@@ -85,6 +85,7 @@ def linears(shape: Shape) -> tuple[LinearLayer, ...]:
 
 def _linears(shape: Shape) -> Iterator[LinearLayer]:
     hidden, queries, keys, wide = shape.hidden, shape.queries, shape.keys, shape.intermediate
+    names: tuple[tuple[str, int, int], ...]
     match shape.family:
         case "gpt2":
             names = (("c_attn", hidden, 3 * hidden), ("c_proj", hidden, hidden), ("c_fc", hidden, wide),

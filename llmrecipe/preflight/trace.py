@@ -62,9 +62,10 @@ def trace(setting: Setting) -> Traced:
         return _trace(setting, layers)
     few, more = _trace(setting, FEW_LAYERS // 2), _trace(setting, FEW_LAYERS)
     beyond = (layers - FEW_LAYERS) / (FEW_LAYERS // 2)
-    found = [b + (b - a) * beyond for a, b in
-             ((few.loss, more.loss), (few.backward, more.backward), (few.step, more.step))]  # fmt: skip
-    return Traced(*found, layers=FEW_LAYERS)
+    loss, backward, step = (
+        b + (b - a) * beyond for a, b in ((few.loss, more.loss), (few.backward, more.backward), (few.step, more.step))
+    )
+    return Traced(loss, backward, step, layers=FEW_LAYERS)
 
 
 def check(setting: Setting) -> None:
