@@ -119,13 +119,13 @@ stage smollm2-135m-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-smollm2-135m-sft-prepare-data.json"
 stage smollm2-135m-sft/tokenize ee4a3f3f5839033590232deb3c813345 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-smollm2-135m-sft-tokenize.json"
-stage smollm2-135m-sft/train 9ee4ac2192107c09e6c367321a67eb7f 1 \
+stage smollm2-135m-sft/train aeeac0a78e896600fa2e7c301e8cceed 1 \
   env "$(threads 1)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/smollm2-135m-sft-train.yaml" --quiet \
   -m llmrecipe.stages "$here/stages/03-smollm2-135m-sft-train.json"
-stage smollm2-135m-sft/evaluate-perplexity 72803a45e7ccb8cbc106734af7475cda 1 \
+stage smollm2-135m-sft/evaluate-perplexity e55ebbb1aaa56e10f1200b4823fc27c6 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-smollm2-135m-sft-evaluate-perplexity.json"
-stage smollm2-135m-sft/export da7f1e57e2b3b3de0ccc40e2d04260f0 1 \
+stage smollm2-135m-sft/export 8db8cd45829fd5c411a4d2aa11defb69 1 \
   "$python" -m llmrecipe.stages "$here/stages/05-smollm2-135m-sft-export.json"
 
-if wanted smollm2-135m-sft/export; then echo "smollm2-135m-sft/export: .llmrecipe/artifacts/da7f1e57e2b3b3de0ccc40e2d04260f0/model"; fi
+if wanted smollm2-135m-sft/export; then echo "smollm2-135m-sft/export: .llmrecipe/artifacts/8db8cd45829fd5c411a4d2aa11defb69/model"; fi

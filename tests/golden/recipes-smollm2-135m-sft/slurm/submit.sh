@@ -41,6 +41,6 @@ submit() {
 
 submit smollm2-135m-sft/prepare-data 980fe0c785d9d7ab96f531012d811253 slurm/01-smollm2-135m-sft-prepare-data.sbatch
 submit smollm2-135m-sft/tokenize ee4a3f3f5839033590232deb3c813345 slurm/02-smollm2-135m-sft-tokenize.sbatch smollm2-135m-sft/prepare-data
-submit smollm2-135m-sft/train 9ee4ac2192107c09e6c367321a67eb7f slurm/03-smollm2-135m-sft-train.sbatch smollm2-135m-sft/tokenize
-submit smollm2-135m-sft/evaluate-perplexity 72803a45e7ccb8cbc106734af7475cda slurm/04-smollm2-135m-sft-evaluate-perplexity.sbatch smollm2-135m-sft/train smollm2-135m-sft/tokenize
-submit smollm2-135m-sft/export da7f1e57e2b3b3de0ccc40e2d04260f0 slurm/05-smollm2-135m-sft-export.sbatch smollm2-135m-sft/train smollm2-135m-sft/prepare-data smollm2-135m-sft/tokenize smollm2-135m-sft/evaluate-perplexity
+submit smollm2-135m-sft/train aeeac0a78e896600fa2e7c301e8cceed slurm/03-smollm2-135m-sft-train.sbatch smollm2-135m-sft/tokenize
+submit smollm2-135m-sft/evaluate-perplexity e55ebbb1aaa56e10f1200b4823fc27c6 slurm/04-smollm2-135m-sft-evaluate-perplexity.sbatch smollm2-135m-sft/train smollm2-135m-sft/tokenize
+submit smollm2-135m-sft/export 8db8cd45829fd5c411a4d2aa11defb69 slurm/05-smollm2-135m-sft-export.sbatch smollm2-135m-sft/train smollm2-135m-sft/prepare-data smollm2-135m-sft/tokenize smollm2-135m-sft/evaluate-perplexity
