@@ -99,8 +99,9 @@ def _export_alone(case: Case) -> None:
         return
     for section in ("data", "method", "training"):
         case.recipe.pop(section, None)
+    case.recipe["model"].pop("adapter", None)
     case.lacking.clear()
-    case.implied[:] = [one for one in case.implied if case.written(one.path) is not None]
+    case.implied[:] = [one for one in case.implied if one.path != "name" and case.written(one.path) is not None]
     name(case, "export_dir")
 
 
