@@ -1,4 +1,4 @@
-"""What `llmrecipe validate` costs: one recipe against importing pydantic and yaml, and 500 different ones in one call."""
+"""What `llmrecipe validate` costs: one recipe against importing pydantic and yaml, and 500 others in one call."""
 
 import os
 import runpy
@@ -54,15 +54,13 @@ def main() -> int:
         again = [cost([*validate, "recipes"], folder) for _ in range(3)]
     base, single = (statistics.median(each.processor for each in column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(single.processor / imported.processor for imported, single in pairs)
-    print(f"import pydantic, yaml             {base:6.3f} s of the processor, median of {REPEATS}, alternating")
+    print(f"import pydantic, yaml             {base:6.3f} s of processor, median of {REPEATS}, alternating")
     print(
-        f"llmrecipe validate, one recipe    {single:6.3f} s of the processor, {ratio:.1f} times, at most {LARGEST_RATIO:g}"
+        f"llmrecipe validate, one recipe    {single:6.3f} s of processor, {ratio:.1f} times, at most {LARGEST_RATIO:g}"
     )
     for name, costs in (("500 recipes", every), ("500 recipes again", again)):
         wall, processor = (statistics.median(column) for column in zip(*costs, strict=True))
-        print(
-            f"llmrecipe validate, {name:17} {wall:6.2f} s (at most {MOST_SECONDS:g}), {processor:.2f} s of the processor"
-        )
+        print(f"llmrecipe validate, {name:17} {wall:6.2f} s (at most {MOST_SECONDS:g}), {processor:.2f} s of processor")
     slowest = max(statistics.median(each.wall for each in costs) for costs in (every, again))
     return int(ratio > LARGEST_RATIO or slowest > MOST_SECONDS)
 
