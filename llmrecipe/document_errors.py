@@ -25,9 +25,7 @@ class DocumentError(NamedTuple):
         )
 
 
-def document_error(
-    name: str, message: str, span: Span, help: str | None = None, fix: Fix | None = None
-) -> Diagnostic:
+def document_error(name: str, message: str, span: Span, help: str | None = None, fix: Fix | None = None) -> Diagnostic:
     """The diagnostic of a document error, by its name."""
     return Diagnostic(BY_NAME[name].code, name, message, span, help, fix=fix)
 

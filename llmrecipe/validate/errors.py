@@ -25,6 +25,7 @@ PATTERNS: dict[str, tuple[str, str]] = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": ("be the name of a class", "Qwen3DecoderLayer"),
     r"^[0-9]+(MB|GB)$": ("be a whole number with its unit, MB or GB", "5GB"),
     r"^[0-9]+(Mi|Gi|Ti)$": ("be a whole number with its unit, Mi, Gi or Ti", "64Gi"),
+    r"^[0-9]+(Mi|Gi)$": ("be a whole number with its unit, Mi or Gi", "80Gi"),
     r"^[a-z][a-z0-9_]*$": ("be lower-case letters, digits and underscores", "polite"),
     r"^[a-z_][a-z0-9_]*$": ("be the name of a function", "polite"),
     r"^eval_[a-z0-9_/]+$": ("be a measure of validations as the log names it", "eval_loss"),
