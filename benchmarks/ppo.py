@@ -9,11 +9,13 @@ other load on the machine meets both; the seconds of the processor are the ones 
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,11 @@ def score_at(kl: float, points: list[list[float]]) -> float:
 
 
 def run(python: str, script: str, seed: int, folder: Path) -> Curve:
-    """One side once."""
+    """One side once, unless its curve is there already."""
     output = folder / f"{script}-{seed}.json"
+    if output.is_file():
+        kept: Curve = json.loads(output.read_text("utf-8"))
+        return kept
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
     command = [python, str(FOLDER / script), str(seed), str(output)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -52,24 +57,31 @@ def run(python: str, script: str, seed: int, folder: Path) -> Curve:
     return found
 
 
+def compared(ours: list[float], theirs: list[float]) -> str:
+    """Means of both sides, their ratio, and the difference with its standard error over the seeds."""
+    means = [statistics.fmean(side) for side in (ours, theirs)]
+    error = math.sqrt(sum(statistics.variance(side) / len(side) for side in (ours, theirs)))
+    ratio, difference = means[0] / means[1], means[0] - means[1]
+    return f"{means[0]:.3f} | {means[1]:.3f} | {ratio:.2f} | {difference:+.3f} ± {error:.3f}"
+
+
 def table(ours: list[Curve], theirs: list[Curve]) -> str:
     """The comparison, as Markdown."""
-    finals = [statistics.fmean(smoothed(curve["points"])[-1][0] for curve in side) for side in (ours, theirs)]
-    lines = ["| | ours | TRL 1.12.0 | ours / TRL |", "|---|---|---|---|"]
+    sides = (ours, theirs)
+    last = [[smoothed(curve["points"])[-1] for curve in side] for side in sides]
+    lines = ["| | ours | TRL 1.12.0 | ours / TRL | difference |", "|---|---|---|---|---|"]
 
-    def row(name: str, values: list[float]) -> None:
-        lines.append(f"| {name} | {values[0]:.3f} | {values[1]:.3f} | {values[0] / values[1]:.2f} |")
+    def row(name: str, values: Callable[[Curve], float]) -> None:
+        lines.append(f"| {name} | {compared(*([values(curve) for curve in side] for side in sides))} |")
 
-    last = [[smoothed(curve["points"])[-1] for curve in side] for side in (ours, theirs)]
-    row("mean score of the first rollout", [statistics.fmean(c["points"][0][1] for c in s) for s in (ours, theirs)])
-    row("mean score at the end", [statistics.fmean(score for _, score in side) for side in last])
-    row("KL at the end, nats per answer", [statistics.fmean(kl for kl, _ in side) for side in last])
-    for share in (0.25, 0.5, 0.95):
-        kl = share * min(finals)
-        row(f"mean score at a KL of {kl:.2f}", [statistics.fmean(score_at(kl, c["points"]) for c in s)
-                                               for s in (ours, theirs)])  # fmt: skip
-    row("seconds of the processor per update", [statistics.median(c["cpu"] for c in s) for s in (ours, theirs)])
-    row("seconds per update", [statistics.median(c["wall"] for c in s) for s in (ours, theirs)])
+    row("score of the first rollout", lambda curve: curve["points"][0][1])
+    row("score at the end", lambda curve: smoothed(curve["points"])[-1][1])
+    row("KL at the end, nats per answer", lambda curve: smoothed(curve["points"])[-1][0])
+    for share in (0.25, 0.5, 0.75, 0.95):
+        kl = share * min(statistics.fmean(kl for kl, _ in side) for side in last)
+        row(f"score at a KL of {kl:.2f}", lambda curve, kl=kl: score_at(kl, curve["points"]))  # type: ignore[misc]
+    row("seconds of the processor per update", lambda curve: curve["cpu"])
+    row("seconds per update", lambda curve: curve["wall"])
     return "\n".join(lines)
 
 
@@ -78,12 +90,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="PPO beside that of TRL 1.12.0.")
     parser.add_argument("--peer-python", required=True, help="the interpreter of an environment with trl 1.12.0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--curves", type=Path, help="a folder that keeps the curves; those in it are not made again")
     arguments = parser.parse_args()
+    if len(arguments.seeds) < 2:
+        parser.error("one seed tells nothing about the spread: give two or more")
     ours, theirs = list[Curve](), list[Curve]()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.curves or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for seed in arguments.seeds:
-            ours.append(run(sys.executable, "ppo_ours.py", seed, Path(folder)))
-            theirs.append(run(arguments.peer_python, "ppo_trl.py", seed, Path(folder)))
+            ours.append(run(sys.executable, "ppo_ours.py", seed, folder))
+            theirs.append(run(arguments.peer_python, "ppo_trl.py", seed, folder))
             print(f"seed {seed} done", file=sys.stderr)
     print(table(ours, theirs))
 

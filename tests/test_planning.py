@@ -64,3 +64,25 @@ def test_a_strategy_that_the_recipe_cannot_have_is_warned_of_and_ddp_is_taken(fo
     assert [warning.code for warning in found.warnings] == ["LR492"]
     assert found.documents[0].recipe.distributed == DDP(kind="ddp")
     assert planned(folder, "", SHARDED).warnings == []
+
+
+def test_rules_see_the_strategy_and_the_devices_of_the_launcher(folder: Path) -> None:
+    eight = "distributed: {kind: single}\n"
+    assert [warning.code for warning in planned(folder, eight, None).warnings] == ["LR402"]
+    (folder / "recipe.yaml").write_text(RECIPE.replace("DEVICES", "8"))
+    arguments = Namespace(file=str(folder / "recipe.yaml"), overrides=[])
+    found = planning.understand(arguments, Launched(1, 8, FSDP(kind="fsdp")))
+    assert found.warnings == []
+    assert planning.understand(arguments, Launched(1, 1)).warnings == []
+
+
+def test_what_fits_when_it_is_spread_is_not_refused_under_a_launcher_that_spreads_it(folder: Path) -> None:
+    large = "training: {max_length: 1024, per_device_train_batch_size: 1, gradient_checkpointing: true}\n"
+    text = RECIPE.replace("DEVICES", "1").replace("./base, revision: null", "Qwen/Qwen3-8B, revision: null") + large
+    (folder / "recipe.yaml").write_text(text)
+    arguments = Namespace(file=str(folder / "recipe.yaml"), overrides=[])
+    with pytest.raises(RecipeError) as caught:
+        planning.understand(arguments)
+    assert [one.code for one in caught.value.diagnostics if one.severity == "error"] == ["LR420"]
+    spread = planning.understand(arguments, Launched(1, 8, FSDP(kind="fsdp")))
+    assert "LR420" not in [one.code for one in spread.warnings]

@@ -15,6 +15,9 @@ from llmrecipe.lock import Lock, locked, pin
 from llmrecipe.lower import LoweringError, lower
 from llmrecipe.plan import Plan
 
+OF_LAUNCHERS = ("LR403", "LR405")
+"""Rules about how many processes a recipe asks for, where a launcher has started them: LR490 speaks of those."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -56,12 +59,12 @@ def understand(arguments: argparse.Namespace, launched: Launched | None = None) 
     """
     file = front.recipe_file(arguments.file)
     found = front.documents(arguments.file, arguments.overrides)
-    findings = lint(found)
-    if any(finding.severity == "error" for finding in findings):
-        raise RecipeError(findings)
+    findings = lint(found) if launched is None else []
     if launched is not None:
         found, warnings = _under(found, launched)
-        findings = [*findings, *warnings]
+        findings = [*(finding for finding in lint(found) if finding.code not in OF_LAUNCHERS), *warnings]
+    if any(finding.severity == "error" for finding in findings):
+        raise RecipeError(findings)
     pins = pin(found, file.parent, locked(file))
     return Planned(file, found, findings, pins, _lower(found, pins, launched))
 
@@ -90,7 +93,7 @@ def _under(found: list[Document], launched: Launched) -> tuple[list[Document], l
 
 
 def _launched(document: Document, launched: Launched) -> Document:
-    """The document with the strategy that holds under a launcher.
+    """The document with the strategy and the devices that hold under a launcher.
 
     Raises:
         RecipeError: recipe and launcher say different ones.
@@ -104,7 +107,9 @@ def _launched(document: Document, launched: Launched) -> Document:
     except LauncherError as error:
         span = document.source.at(("distributed",))
         raise RecipeError([Diagnostic("LR491", "launcher-says-otherwise", error.message, span, error.help)]) from None
-    return replace(document, recipe=recipe.model_copy(update={"distributed": strategy}))
+    devices = {"num_nodes": launched.nodes, "num_accelerators": launched.processes}
+    update = {"distributed": strategy, "hardware": recipe.hardware.model_copy(update=devices)}
+    return replace(document, recipe=recipe.model_copy(update=update))
 
 
 def _lower(documents: Sequence[Document], lock: Lock, launched: Launched | None) -> Plan:
