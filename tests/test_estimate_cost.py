@@ -10,11 +10,14 @@ from llmrecipe.estimate.memory import GIB
 from llmrecipe.estimate.shape import of_facts
 from llmrecipe.facts import accelerators, models
 from llmrecipe.methods.dpo import DPO
+from llmrecipe.methods.grpo import GRPO
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.hardware import Hardware
+from llmrecipe.vocabulary import ExactMatch
 
 LLAMA = of_facts(models()["meta-llama/Llama-3.1-8B"])
 LARGE = replace(PLAIN, shape=LLAMA, length=2048)
+SMALL = {"version": 1, "name": "small", "model": {"base": "meta-llama/Llama-3.1-8B"}}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,27 @@ def test_the_price_is_hours_times_devices_times_the_price_of_one() -> None:
     assert found.price == pytest.approx(tuple(8 * 2.5 * hours for hours in found.hours))
     assert found.kilograms is not None
     assert found.kilograms[1] == pytest.approx(found.hours[1] * 8 * 0.7 * 1.5 * 0.4)
+
+
+def test_epochs_of_counted_rows_are_as_many_steps_as_the_trainer_makes() -> None:
+    recipe = Recipe.model_validate(SMALL | {"training": {"num_train_epochs": 3}})
+    rows = compute.Amount((800, 800), (80_000, 80_000), counted=True)
+    padded = replace(LARGE, rows=4, accumulation=2, processes=2)
+    found = compute.todo(recipe, padded, rows)
+    assert found is not None
+    assert found.steps == (150, 150)
+    assert found.tokens == (240_000, 480_000)
+    packed = compute.todo(recipe, replace(padded, packed=True), compute.Amount((1, 9), (819_200, 1_638_400)))
+    assert packed is not None
+    assert packed.steps == (75, 150)
+    assert not packed.known
+
+
+def test_epochs_of_which_nothing_is_known_have_no_steps() -> None:
+    recipe = Recipe.model_validate(SMALL)
+    assert compute.todo(recipe, LARGE, None) is None
+    grpo = replace(LARGE, method=GRPO(kind="grpo", reward_functions=[ExactMatch(kind="exact_match")]))
+    assert compute.todo(recipe, grpo, compute.Amount((10, 10), (10, 10))) is None
 
 
 def test_without_figures_of_the_accelerator_there_are_no_hours() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from llmrecipe import facts
 from llmrecipe.estimate import compute, counting, device_bytes, fitting, serving, setting, states, storage
-from llmrecipe.estimate.compute import Cost, Range, Work
+from llmrecipe.estimate.compute import Amount, Cost, Range, Work
 from llmrecipe.estimate.fitting import Change
 from llmrecipe.estimate.memory import Memory, memory
 from llmrecipe.estimate.serving import Serving
@@ -35,8 +35,11 @@ class Figures:
     serving: Serving | None
 
 
-def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
-    """Everything that can be said of a recipe; None where it neither trains nor serves a model that is known."""
+def figures(recipe: Recipe, recipes: Mapping[str, Recipe], amount: Amount | None = None) -> Figures | None:
+    """Everything that can be said of a recipe; None where it neither trains nor serves a model that is known.
+
+    `amount` is what one epoch reads, where that is known.
+    """
     hardware = recipe.hardware
     preset, device = facts.accelerators().get(hardware.accelerator), device_bytes(hardware)
     training = setting.of(recipe, recipes)
@@ -51,7 +54,7 @@ def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
     if device is not None:
         batch = fitting.largest_batch(training, device)
         changes = fitting.changes(training, device) if needs.high > device else []
-    todo = _work(recipe, training)
+    todo = compute.todo(recipe, training, amount)
     return Figures(
         recipe=recipe.name,
         setting=training,
@@ -64,12 +67,6 @@ def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
         work=todo,
         serving=served,
     )
-
-
-def _work(recipe: Recipe, training: Setting) -> Work | None:
-    """Of a training whose steps are written; epochs are of rows that nobody has counted yet."""
-    steps = recipe.training.max_steps
-    return None if steps is None else compute.work(training, (steps, steps), known=True)
 
 
 # -- for people --
@@ -118,9 +115,10 @@ def _cost(found: Figures) -> Iterator[tuple[str, str]]:
     assert training is not None
     if found.cost is None or found.work is None:
         each = compute.flops_per_token(training)
-        yield "arithmetic", f"{each / BILLION:,.1f} GFLOP for each token; hours follow from `training.max_steps`"
+        yield "arithmetic", f"{each / BILLION:,.1f} GFLOP for each token; hours follow from the number of steps"
         return
-    yield "tokens", f"{_range(found.work.tokens, 1e6)} million, in {found.work.steps[1]:,.0f} steps"
+    told = "" if found.work.known else ", judged by the size of files"
+    yield "tokens", f"{_range(found.work.tokens, 1e6)} million, in {_whole(found.work.steps)} steps{told}"
     yield "arithmetic", f"{_range(found.cost.flops, 1e15)} PFLOP"
     if found.cost.hours is not None:
         yield "hours", _range(found.cost.hours)
@@ -160,6 +158,11 @@ def _range(values: Range, unit: float = 1.0) -> str:
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
 
 
+def _whole(values: Range) -> str:
+    low, high = (f"{value:,.0f}" for value in values)
+    return low if low == high else f"{low} to {high}"
+
+
 # -- for programs --
 
 
@@ -186,8 +189,14 @@ def as_json(found: Figures) -> dict[str, object]:
         told["host_memory"] = round(kept.host)
         told["flops_per_token"] = compute.flops_per_token(training)
     if cost is not None and found.work is not None:
-        ranges = {"tokens": found.work.tokens, "flops": cost.flops, "hours": cost.hours, "price": cost.price,
-                  "kilograms_of_carbon_dioxide": cost.kilograms}  # fmt: skip
+        ranges = {
+            "steps": found.work.steps,
+            "tokens": found.work.tokens,
+            "flops": cost.flops,
+            "hours": cost.hours,
+            "price": cost.price,
+            "kilograms_of_carbon_dioxide": cost.kilograms,
+        }
         told["cost"] = {name: None if values is None else list(values) for name, values in ranges.items()}
     if served is not None:
         told["serving"] = {

@@ -14,6 +14,9 @@ from rich.text import Text
 from llmrecipe import trust
 from llmrecipe.cli import code, figures, front, planning
 from llmrecipe.cli.exported import refused
+from llmrecipe.estimate.compute import Amount
+from llmrecipe.lint.amounts import written
+from llmrecipe.lint.rule import Case
 from llmrecipe.lock import lock_file
 from llmrecipe.methods import METHODS
 from llmrecipe.plan import Plan, Stage, Train
@@ -43,7 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan of a recipe."""
     found = planning.understand(arguments)
-    estimates = _estimates(found)
+    store = Store(planning.store_root(arguments, found.root))
+    estimates = _estimates(found, store)
     if arguments.format == "json":
         figured: dict[str, object] = {"estimates": [figures.as_json(each) for each in estimates]}
         told = figured if arguments.estimates else found.plan.model_dump()
@@ -51,7 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if found.warnings:
         front.show(found.warnings, arguments.overrides)
-    store = Store(planning.store_root(arguments, found.root))
     try:
         store.check()
     except RunError as error:
@@ -61,9 +64,29 @@ def run(arguments: argparse.Namespace) -> int:
     return _trace(estimates) if arguments.trace else 0
 
 
-def _estimates(found: planning.Planned) -> list[figures.Figures]:
+def _estimates(found: planning.Planned, store: Store) -> list[figures.Figures]:
     recipes = {document.recipe.name: document.recipe for document in found.documents}
-    return [told for recipe in recipes.values() if (told := figures.figures(recipe, recipes)) is not None]
+    told = list[figures.Figures]()
+    for document in found.documents:
+        amount = _counted(found.plan, store, document.recipe.name) or written(Case(document, recipes, locked=False))
+        figured = figures.figures(document.recipe, recipes, amount)
+        if figured is not None:
+            told.append(figured)
+    return told
+
+
+def _counted(plan: Plan, store: Store, recipe: str) -> Amount | None:
+    """What one epoch reads, where its rows are tokenized already."""
+    for stage in plan.stages:
+        if stage.name != f"{recipe}/tokenize":
+            continue
+        try:
+            metrics = store.record(plan.addresses()[stage.name]).metrics
+        except RunError:
+            return None
+        rows, tokens = metrics["train_sequences"], metrics["train_tokens"]
+        return Amount((rows, rows), (tokens, tokens), counted=True)
+    return None
 
 
 def _print_estimates(estimates: Sequence[figures.Figures], everything: bool) -> None:

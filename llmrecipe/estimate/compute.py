@@ -11,6 +11,7 @@ from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.methods.ppo import PPO
 from llmrecipe.methods.reference import ReferenceMethod
 from llmrecipe.methods.rloo import RLOO
+from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.hardware import Hardware
 from llmrecipe.strategies import FSDP, DeepSpeed
 from llmrecipe.vocabulary import NF4, Int8
@@ -28,6 +29,22 @@ DECODING: Range = (0.25, 0.7)
 """Share of its memory bandwidth that an accelerator reaches while it generates. Our judgement."""
 
 
+PADDING = 2.0
+"""Most that rows of unequal length grow by padding. Our judgement."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What one epoch reads."""
+
+    rows: Range
+    """Sequences, where rows are packed already."""
+    tokens: Range
+    """Without padding."""
+    counted: bool = False
+    """Whether it was tokenized, and not told by the size of files."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What there is to do."""
@@ -37,7 +54,7 @@ class Work:
     tokens: Range
     """That are learned from, padding included, over all devices and steps."""
     known: bool
-    """Whether steps are written, or only follow from the size of files."""
+    """Whether steps are written or rows counted; otherwise all follows from the size of files."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,31 @@ def work(setting: Setting, steps: Range, known: bool) -> Work:
     at_once = setting.sequences * setting.accumulation * setting.processes // shared * setting.length
     least = 1.0 if setting.packed else 0.25
     return Work(steps, (least * at_once * steps[0], at_once * steps[1]), known)
+
+
+def todo(recipe: Recipe, setting: Setting, amount: Amount | None) -> Work | None:
+    """What a recipe trains: the steps that it writes, or its epochs of rows of which something is known.
+
+    None for epochs of methods that generate most of what they learn from.
+    """
+    steps = recipe.training.max_steps
+    if steps is not None:
+        return work(setting, (steps, steps), known=True)
+    if amount is None or isinstance(setting.method, OnlineMethod):
+        return None
+    return _of_epochs(setting, amount, recipe.training.num_train_epochs or 1)
+
+
+def _of_epochs(setting: Setting, amount: Amount, epochs: float) -> Work:
+    at_once = setting.rows * setting.accumulation * setting.processes // (setting.tensor * setting.context)
+    rows, tokens = ((low * epochs, high * epochs) for low, high in (amount.rows, amount.tokens))
+    if setting.packed and not amount.counted:
+        rows = (tokens[0] / setting.length, tokens[1] / setting.length)
+    room = rows[1] * setting.sequences // setting.rows * setting.length
+    if not setting.packed:
+        tokens = (min(tokens[0], room), min(tokens[1] * PADDING, room))
+    steps = (max(1.0, rows[0] / at_once), max(1.0, rows[1] / at_once))
+    return Work(steps, tokens, amount.counted)
 
 
 def flops_per_token(setting: Setting) -> float:

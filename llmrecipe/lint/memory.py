@@ -8,6 +8,7 @@ from llmrecipe.estimate.memory import Memory, memory
 from llmrecipe.estimate.serving import Serving
 from llmrecipe.estimate.setting import Setting
 from llmrecipe.facts import accelerators
+from llmrecipe.lint.amounts import written
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.strategies import DDP, Single
@@ -157,7 +158,8 @@ def budget_exceeded(case: Case) -> Iterator[Finding]:
     peak and the price of an hour. It is an error when even a fast run costs more, and a warning when a slow one does.
 
     ## Why is this bad?
-    The money is gone before the model is there.
+    The money is gone before the model is there. Epochs are counted where all sources are files of this machine, by
+    their sizes.
 
     Sources: https://arxiv.org/abs/2001.08361, section 2.1, for the arithmetic; `llmrecipe plan` prints the ranges
 
@@ -186,16 +188,19 @@ def budget_exceeded(case: Case) -> Iterator[Finding]:
     ```
     """
     recipe, found = case.recipe, setting.of(case.recipe, case.recipes)
-    hardware, steps = recipe.hardware, recipe.training.max_steps
-    if found is None or hardware.budget is None or steps is None:
+    budget = recipe.hardware.budget
+    if found is None or budget is None:
         return
-    todo = compute.work(found, (steps, steps), known=True)
-    price = compute.cost(found, todo, hardware, accelerators().get(hardware.accelerator)).price
-    if price is not None and price[1] > hardware.budget:
-        message = f"{steps} steps cost {price[0]:,.0f} to {price[1]:,.0f}, and the budget is {hardware.budget:,.0f}"
-        fitting_steps = int(steps * hardware.budget / price[1])
+    todo = compute.todo(recipe, found, written(case))
+    if todo is None:
+        return
+    price = compute.cost(found, todo, recipe.hardware, accelerators().get(recipe.hardware.accelerator)).price
+    if price is not None and price[1] > budget:
+        what = f"{recipe.training.max_steps} steps" if recipe.training.max_steps else "these epochs"
+        message = f"{what} cost {price[0]:,.0f} to {price[1]:,.0f}, and the budget is {budget:,.0f}"
+        fitting_steps = int(todo.steps[1] * budget / price[1])
         help_ = f"use at most {fitting_steps} steps, a smaller model or an adapter, or raise `budget`"
-        yield Finding("hardware.budget", message, help_, severity="error" if price[0] > hardware.budget else "warning")
+        yield Finding("hardware.budget", message, help_, severity="error" if price[0] > budget else "warning")
 
 
 @rule("LR423")
