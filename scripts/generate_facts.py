@@ -4,10 +4,13 @@ import dataclasses
 import importlib
 import importlib.metadata
 import json
+import os
 import types
 import typing
 from enum import Enum
 from typing import Any
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # The methods say which of them are experimental.
 
 CONFIGS = (
     "transformers:TrainingArguments",
