@@ -76,6 +76,13 @@ def test_rules_see_the_strategy_and_the_devices_of_the_launcher(folder: Path) ->
     assert planning.understand(arguments, Launched(1, 1)).warnings == []
 
 
+def test_a_launcher_knows_its_devices_where_the_recipe_names_none(folder: Path) -> None:
+    text = RECIPE.replace("hardware: {accelerator: h100-80gb, num_accelerators: DEVICES}\n", "")
+    (folder / "recipe.yaml").write_text(text)
+    arguments = Namespace(file=str(folder / "recipe.yaml"), overrides=[])
+    assert planning.understand(arguments, SHARDED).documents[0].recipe.distributed == SHARDED.strategy
+
+
 def test_what_fits_when_it_is_spread_is_not_refused_under_a_launcher_that_spreads_it(folder: Path) -> None:
     large = "training: {max_length: 1024, per_device_train_batch_size: 1, gradient_checkpointing: true}\n"
     text = RECIPE.replace("DEVICES", "1").replace("./base, revision: null", "Qwen/Qwen3-8B, revision: null") + large

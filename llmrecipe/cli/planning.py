@@ -15,9 +15,6 @@ from llmrecipe.lock import Lock, locked, pin
 from llmrecipe.lower import LoweringError, lower
 from llmrecipe.plan import Plan
 
-OF_LAUNCHERS = ("LR403", "LR405")
-"""Rules about how many processes a recipe asks for, where a launcher has started them: LR490 speaks of those."""
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -54,15 +51,18 @@ def runs_root(arguments: argparse.Namespace, root: Path) -> Path:
 def understand(arguments: argparse.Namespace, launched: Launched | None = None) -> Planned:
     """File, overrides and lock -> a plan. Errors of rules are raised, warnings are kept.
 
+    Under a launcher, what rules find of the recipe counts where it holds with the launcher's strategy and devices, too.
+
     Raises:
         RecipeError: something in the recipe is wrong, or its lock is stale.
     """
     file = front.recipe_file(arguments.file)
     found = front.documents(arguments.file, arguments.overrides)
-    findings = lint(found) if launched is None else []
+    findings = lint(found)
     if launched is not None:
         found, warnings = _under(found, launched)
-        findings = [*(finding for finding in lint(found) if finding.code not in OF_LAUNCHERS), *warnings]
+        still = {(finding.code, finding.span) for finding in lint(found)}  # Of what is said of the recipe alone.
+        findings = [*(finding for finding in findings if (finding.code, finding.span) in still), *warnings]
     if any(finding.severity == "error" for finding in findings):
         raise RecipeError(findings)
     pins = pin(found, file.parent, locked(file))
