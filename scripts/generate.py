@@ -33,6 +33,7 @@ def outputs() -> dict[str, str]:
         "docs/reference/commands.md": generate_reference.commands_page(),
         "llmrecipe/facts/fields.json": generate_reference.fields_json(recipe),
         "llmrecipe/facts/trainers.json": generate_facts.trainers(),
+        "llmrecipe/facts/model_types.json": generate_facts.model_types(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The installed trainers' configuration classes -> facts/trainers.json."""
+"""The installed libraries -> facts: fields of the trainers' configuration classes, types of models."""
 
 import dataclasses
 import importlib
@@ -38,6 +38,21 @@ def trainers() -> str:
         for config, table in tables.items()
     )
     return f'{{\n  "versions": {json.dumps(versions)},\n  "configs": {{\n{classes}\n  }}\n}}\n'
+
+
+def model_types() -> str:
+    """Which `model_type`s the installed Transformers knows, and which have a model with each head."""
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    known = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING_NAMES
+    tables = {
+        "any": known,
+        "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "reward": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }
+    lines = [f'  "version": {json.dumps(importlib.metadata.version("transformers"))}']
+    lines += [f'  "{head}": {json.dumps(sorted(table))}' for head, table in tables.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _fields(config: str) -> dict[str, dict[str, Any]]:

@@ -289,6 +289,17 @@ def families() -> Mapping[str, Family]:
 
 
 @cache
+def model_types(head: Literal["any", "causal", "masked", "reward"] = "any") -> frozenset[str]:
+    """The `model_type`s that Transformers knows, or those of which it has a model with that head."""
+    return frozenset(_table("model_types")[head])
+
+
+def transformers_version() -> str:
+    """The release of Transformers that `model_types` describes."""
+    return str(_table("model_types")["version"])
+
+
+@cache
 def recipe_fields() -> Mapping[str, Mapping[str, Any]]:
     """Path in a recipe -> type, default, description: what `llmrecipe explain` prints."""
     found: Mapping[str, Mapping[str, Any]] = _table("fields")
@@ -305,10 +316,12 @@ __all__ = [
     "VLLMOption",
     "accelerators",
     "families",
+    "model_types",
     "models",
     "recipe_fields",
     "tokenizers",
     "trainer_fields",
+    "transformers_version",
     "vllm_metrics",
     "vllm_options",
     "vllm_parsers",
