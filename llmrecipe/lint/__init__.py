@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from llmrecipe.diagnostics import Diagnostic
+from llmrecipe.diagnostics import Diagnostic, Severity
 from llmrecipe.document import Document
 from llmrecipe.lint import (  # noqa: F401  each module enters its rules
     adapter,
@@ -60,7 +61,7 @@ from llmrecipe.lint.strategy import STRATEGY_RULES
 from llmrecipe.mending import fix
 from llmrecipe.source import Span
 
-__all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "lint"]
+__all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "diagnostic", "lint", "silenced"]
 
 _LAST = "LR850"
 """The rule that looks at what the others found."""
@@ -89,14 +90,21 @@ def _check(case: Case, texts: "_Texts") -> list[Diagnostic]:
     used: set[Silence] = set()
     for rule in RULES.values():
         for finding in rule.check(case):
-            diagnostic = _diagnostic(rule, finding, case.document)
-            silencing = [one for one in own if _silences(one, diagnostic)]
+            one = diagnostic(rule, finding, case.document)
+            silencing = [silence for silence in own if _silences(silence, one)]
             used.update(silencing)
-            if not silencing and not texts.silences(diagnostic):
-                found.append(diagnostic)
+            if not silencing and not texts.silences(one):
+                found.append(one)
     rule, unused = RULES[_LAST], [one for one in own if one not in used]
-    found += [_diagnostic(rule, finding, case.document) for finding in rule.check(replace(case, unused=unused))]
+    found += [diagnostic(rule, finding, case.document) for finding in rule.check(replace(case, unused=unused))]
     return sorted(found, key=lambda d: (d.span.file, d.span.line, d.span.column, d.code))
+
+
+def silenced(found: Diagnostic, document: Document) -> bool:
+    """Whether a document silences what something else than a rule found in it."""
+    texts = _Texts({})
+    own = written(document.source, texts.of(document.source.file))
+    return any(_silences(silence, found) for silence in own) or texts.silences(found)
 
 
 def _silences(silence: Silence, found: Diagnostic) -> bool:
@@ -104,7 +112,19 @@ def _silences(silence: Silence, found: Diagnostic) -> bool:
     return same and silence.topic in (found.code, found.name) and not found.code.startswith("LR85")
 
 
-def _diagnostic(rule: Rule, finding: Finding, document: Document) -> Diagnostic:
+class Named(Protocol):
+    """What findings are reported under: a rule, or another check."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def severity(self) -> Severity: ...
+
+
+def diagnostic(rule: Named, finding: Finding, document: Document) -> Diagnostic:
+    """A finding at its place in the text."""
     severity = finding.severity or rule.severity
     if isinstance(finding.at, Span):
         span = finding.at
