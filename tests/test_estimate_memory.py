@@ -25,7 +25,7 @@ from llmrecipe.recipe.training import CheckpointingOptions
 from llmrecipe.stages import adapters
 from llmrecipe.strategies import DDP, FSDP, DeepSpeed
 from llmrecipe.trainers import losses
-from llmrecipe.vocabulary import NF4, DoRA, Full, LoRA, Unquantized
+from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, LoRA, Unquantized
 
 SMALL = Shape("llama", 512, 2, 8, 4, 64, 1536, 16000, True, 4096)
 QWEN = replace(SMALL, family="qwen3")
@@ -59,6 +59,10 @@ PLAIN = Setting(
         {"shape": replace(QWEN, tied=False)},
         {"shape": QWEN, "weights": "bfloat16", "adapter": LORA},
         {"weights": "bfloat16", "adapter": LORA, "checkpointing": RECOMPUTED},
+        {"weights": "bfloat16", "adapter": LORA, "quantization": NF4(kind="nf4")},
+        {"weights": "bfloat16", "adapter": LORA, "quantization": NF4(kind="nf4"), "checkpointing": RECOMPUTED},
+        {"weights": "bfloat16", "adapter": LORA, "quantization": Int8(kind="int8"), "checkpointing": RECOMPUTED},
+        {"weights": "bfloat16", "adapter": DoRA(kind="dora", r=8)},
         {"method": DPO(kind="dpo")},
         {"method": GRPO(kind="grpo", max_completion_length=512), "length": 512},
     ],
@@ -75,7 +79,6 @@ def test_the_peak_is_the_traced_one_within_five_percent(changed) -> None:
     ("changed", "what"),
     [
         ({"method": Reward(kind="reward")}, "reward"),
-        ({"quantization": NF4(kind="nf4")}, "nf4"),
         ({"strategy": FSDP(kind="fsdp"), "processes": 2}, "fsdp"),
         ({"optimizer": Muon(kind="muon")}, "muon"),
         ({"attention": "flex_attention"}, "flex_attention"),

@@ -1,10 +1,13 @@
 """Bases in 8 and 4 bits: what is learned on them, in spite of validations, and merging into the base of 16 bits."""
 
+import importlib
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import small
@@ -117,6 +120,40 @@ def test_no_layer_of_4_bits_may_be_packed(base: Path, at: Callable[..., Place], 
 
 
 @pytest.mark.slow
+def product_of_8_bits(inputs: torch.Tensor) -> torch.Tensor:
+    """As CUDA's kernels compute it, which a processor can do as well."""
+    autograd = importlib.import_module("bitsandbytes.autograd._functions")
+    state = autograd.MatmulLtState()
+    state.has_fp16_weights = False
+    weight = torch.arange(8.0 * 4).reshape(8, 4).half()
+    state.CB, state.SCB, _ = torch.ops.bitsandbytes.int8_vectorwise_quant(weight, 0.0)
+    found: torch.Tensor = autograd.MatMul8bitLt.apply(inputs, weight, None, None, state)
+    return found
+
+
+def test_a_product_with_8_bits_holds_no_input_and_has_the_gradient_of_one_that_does() -> None:
+    def run() -> tuple[bool, torch.Tensor]:
+        leaf = torch.linspace(-1, 1, 12).reshape(3, 4).half().requires_grad_()
+        inputs = leaf * 2
+        seen = weakref.ref(inputs)
+        found = product_of_8_bits(inputs)
+        del inputs
+        held = seen() is not None
+        found.float().square().sum().backward()
+        assert leaf.grad is not None
+        return held, leaf.grad
+
+    plain = importlib.import_module("bitsandbytes.autograd._functions").MatMul8bitLt
+    forward = getattr(plain.forward, "plain", plain.forward)
+    with mock.patch.object(plain, "forward", forward):
+        held, gradient = run()
+        assert held
+        quantized.forget_inputs()
+        forgotten, same = run()
+    assert not forgotten
+    assert torch.equal(gradient, same)
+
+
 @pytest.mark.parametrize("name", ["int8", "nf4"])
 def test_a_killed_run_ends_with_the_very_weights_of_one_that_was_not(
     name: str,

@@ -4,6 +4,7 @@ The real model classes, adapters and losses run; only the numbers in the tensors
 sees what an accelerator would hold, since shapes and types are the same: kernels that only a GPU has are not seen.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -77,8 +78,8 @@ def check(setting: Setting) -> None:
     what = None
     if setting.method.kind not in (*OURS, *LIBRARY):
         what = f"the method `{setting.method.kind}`"
-    elif setting.quantization.kind != "none":
-        what = f"`quantization: {setting.quantization.kind}`, whose kernels know no fake tensors,"
+    elif setting.quantization.kind != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        what = f"`quantization: {setting.quantization.kind}` without the package bitsandbytes"
     elif setting.strategy.kind not in ("single", "ddp"):
         what = f"`distributed: {setting.strategy.kind}`"
     elif setting.shape.experts:
@@ -92,10 +93,19 @@ def check(setting: Setting) -> None:
 
 
 def _trace(setting: Setting, layers: int) -> Traced:
+    quantized = _quantized(setting)  # Loaded first: it makes tables of numbers.
     model = _skeleton(setting, layers)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), quantized.as_on_an_accelerator() if quantized else nullcontext():
+        beside = quantized.materialize(model) if quantized else []
         _materialize(model)
-        return _steps(setting, model, layers)
+        return _steps(setting, model, beside, layers)
+
+
+def _quantized(setting: Setting) -> Any:
+    """The module that knows quantized layers; None where there are none."""
+    if setting.quantization.kind == "none":
+        return None
+    return importlib.import_module("llmrecipe.preflight.fake_quantized")
 
 
 def _skeleton(setting: Setting, layers: int) -> Any:
@@ -106,6 +116,8 @@ def _skeleton(setting: Setting, layers: int) -> Any:
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=setting.attention, dtype=getattr(torch, setting.weights)
         )
+        if (quantized := _quantized(setting)) is not None:
+            quantized.replace_layers(model, setting)
         if setting.method.kind in OURS:
             supervised.attach(model)
         else:
@@ -142,7 +154,7 @@ def _materialize(model: Any) -> None:
     for module in model.modules():
         for table in (module._parameters, module._buffers):
             for name, old in table.items():
-                if old is None:
+                if old is None or not old.is_meta:
                     continue
                 if id(old) not in made:
                     new = torch.empty(old.shape, dtype=old.dtype, device="cpu")
@@ -152,7 +164,7 @@ def _materialize(model: Any) -> None:
                 table[name] = made[id(old)]
 
 
-def _steps(setting: Setting, model: Any, layers: int) -> Traced:
+def _steps(setting: Setting, model: Any, beside: list[Any], layers: int) -> Traced:
     """Two optimizer steps; the second is what every later one is like."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = (
@@ -161,14 +173,14 @@ def _steps(setting: Setting, model: Any, layers: int) -> Traced:
     reference = _frozen_copy(setting, layers) if _has_reference(setting) else None
     tracker = _Tracker()
     batch = _batch(setting)
-    tracker.track_external(optimizer, model, *([reference] if reference is not None else []), *batch.values())
+    tracker.track_external(optimizer, model, *beside, *([reference] if reference is not None else []), *batch.values())
     peaks: dict[str, float] = {}
     for _ in range(2):
         peaks = dict.fromkeys(("loss", "backward", "step"), 0.0)
         for _ in range(min(setting.accumulation, 2)):
-            with _tracked(tracker, peaks, "loss"), _Answers(setting.packed), _as_on_an_accelerator():
+            with _tracked(tracker, peaks, "loss"), _Answers(setting), _as_on_an_accelerator():
                 loss = _loss(setting, model, reference, batch)
-            with _tracked(tracker, peaks, "backward"), _as_on_an_accelerator():
+            with _tracked(tracker, peaks, "backward"), _Answers(setting), _as_on_an_accelerator():
                 loss.backward()
             del loss
         with _tracked(tracker, peaks, "step"):
@@ -235,15 +247,19 @@ def _tracked(tracker: MemTracker, peaks: dict[str, float], name: str) -> Iterato
 class _Answers(TorchDispatchMode):  # type: ignore[misc]
     """Answers what no fake tensor can: every token is learned from, and whether rows are packed."""
 
-    def __init__(self, packed: bool) -> None:
+    def __init__(self, setting: Setting) -> None:
         super().__init__()
-        self.packed = packed
+        self.packed = setting.packed
+        quantized = _quantized(setting)
+        self.others = {} if quantized is None else quantized.ANSWERS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.nonzero.default:
             return torch.empty((args[0].numel(), args[0].dim()), dtype=torch.int64, device=args[0].device)
         if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype is torch.bool:
             return not self.packed
+        if func in self.others:
+            return self.others[func](*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 

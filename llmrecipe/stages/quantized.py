@@ -43,6 +43,7 @@ def prepare(model: Any, spec: Train) -> None:
     type through every layer. Without mixed precision, all that is not quantized computes in float32.
     """
     guard(model)
+    forget_inputs()
     if _precision(spec) == "float32":
         for parameter in model.parameters():
             if parameter.is_floating_point() and type(parameter) is torch.nn.Parameter:
@@ -72,6 +73,27 @@ def guard(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, kind):
             module.support_avx512bf16_for_cpu = False
+
+
+def forget_inputs() -> None:
+    """Keep products with 8 bits from holding their inputs, which only the gradient of a trained weight would need.
+
+    bitsandbytes 0.50.2 holds them as attributes of the graph: neither the backward pass nor gradient checkpointing lets
+    go of those, so that a checkpointed model keeps the inputs of all its layers all the same.
+    """
+    product = importlib.import_module("bitsandbytes.autograd._functions").MatMul8bitLt
+    plain = product.forward
+    if hasattr(plain, "plain"):
+        return
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        found = plain(ctx, *inputs)
+        if not ctx.needs_input_grad[1]:
+            ctx.tensors, ctx.tensor_states = (None, None, None), (None, None)
+        return found
+
+    forward.plain = plain  # type: ignore[attr-defined]
+    product.forward = staticmethod(forward)
 
 
 def refuse(model: Any, what: str) -> None:
