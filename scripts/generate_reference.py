@@ -12,6 +12,7 @@ from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.methods import METHODS
 from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 
 Schema = dict[str, Any]
 
@@ -27,7 +28,7 @@ FAMILIES = {
     "LR6": "export and serving",
     "LR7": "reproducibility and security",
     "LR8": "entries without effect",
-    "LR9": "deprecations and imports",
+    "LR9": "imports, and what the Hub says",
 }
 
 
@@ -223,6 +224,7 @@ def rules_page() -> str:
     pages = {error.code: (error.name, "error", error.page) for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     pages |= {rule.code: (rule.name, rule.severity, rule.page) for rule in RULES.values()}
     pages |= {check.code: (check.name, check.severity, check.page) for check in CHECKS.values()}
+    pages |= {check.code: (check.name, check.severity, check.page) for check in REMOTE_CHECKS.values()}
     for family, title in FAMILIES.items():
         parts.append(f"## {family}: {title}\n")
         for code in sorted(code for code in pages if code.startswith(family)):

@@ -48,7 +48,12 @@ TABLE: list[tuple[str, str, str]] = [
     ),
     ("plan", "schema, vocabulary, strategies, optimization, watching", "pydantic"),
     ("lock", "schema, vocabulary, recipe, methods, document, source, paths, hashing, diagnostics, plan", "pydantic"),
-    ("hub", "lock", "huggingface_hub"),
+    (
+        "remote",
+        "vocabulary, methods, recipe, document, source, paths, mending, diagnostics, facts, lint, lock",
+        "-",
+    ),
+    ("hub", "lock, mending, remote", "huggingface_hub"),
     (
         "lower",
         "recipe, methods, vocabulary, strategies, optimization, accelerating, facts, estimate, plan, lock",

@@ -15,6 +15,7 @@ from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.methods import METHODS
 from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 
 Entry = Mapping[str, Any]
 
@@ -84,6 +85,7 @@ def _pages() -> dict[str, tuple[str, str, str]]:
     """Code -> name, severity, page."""
     found = {error.code: (error.name, "error", error.page) for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     found |= {check.code: (check.name, check.severity, check.page) for check in CHECKS.values()}
+    found |= {check.code: (check.name, check.severity, check.page) for check in REMOTE_CHECKS.values()}
     return found | {rule.code: (rule.name, rule.severity, rule.page) for rule in RULES.values()}
 
 

@@ -31,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--skip-others", action="store_true", help="pass over FILEs that are no recipes, for hooks that get all files"
     )
     parser.add_argument(
+        "--online",
+        action="store_true",
+        help="ask the Hub about the models and datasets that the recipes name; downloads nothing but small files",
+    )
+    parser.add_argument(
         "--no-cache", action="store_true", help="check every file, even if nothing that it depends on has changed"
     )
     parser.add_argument(
@@ -50,11 +55,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--set changes one recipe, and there are {len(chosen.files)}")
     if arguments.overrides and (arguments.fix or arguments.diff):
         raise UsageError("--fix changes files, and --set is in none; leave one of them out")
+    if arguments.diff and arguments.online:
+        raise UsageError("--diff shows what --fix would change, which needs no Hub; leave out --online")
     if arguments.diff:
         return _show_difference(chosen.files)
-    if arguments.fix:
-        return _fix(chosen, arguments)
-    return _report(chosen, _verdicts(chosen.files, arguments), [], arguments)
+    online = importlib.import_module("llmrecipe.cli.asking") if arguments.online else None
+    hub = online.the_hub() if online else None
+    found, done = _fixed(chosen.files) if arguments.fix else (_verdicts(chosen.files, arguments), [])
+    note = None
+    if online:
+        found, note = online.asked(hub, found, arguments.overrides)
+    return _report(chosen, found, done, arguments, note)
 
 
 def _verdicts(files: Sequence[str], arguments: argparse.Namespace) -> dict[str, Verdict]:
@@ -63,14 +74,15 @@ def _verdicts(files: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
     return verdicts(files, None if arguments.no_cache else VerdictCache())
 
 
-def _fix(chosen: RecipeFiles, arguments: argparse.Namespace) -> int:
+def _fixed(files: Sequence[str]) -> tuple[dict[str, Verdict], list[Diagnostic]]:
+    """What is left to report, and what was mended in the files."""
     fixing = importlib.import_module("llmrecipe.cli.fixing")
-    state = fixing.fixed(chosen.files)
+    state = fixing.fixed(files)
     try:
         fixing.write(state)
     except OSError as error:
         raise UsageError(f"`{error.filename}` was not written: {error.strerror}") from None
-    return _report(chosen, state.verdicts, state.done, arguments)
+    return state.verdicts, state.done
 
 
 def _show_difference(files: Sequence[str]) -> int:
@@ -85,14 +97,19 @@ def _show_difference(files: Sequence[str]) -> int:
 
 
 def _report(
-    chosen: RecipeFiles, found: dict[str, Verdict], done: Sequence[Diagnostic], arguments: argparse.Namespace
+    chosen: RecipeFiles,
+    found: dict[str, Verdict],
+    done: Sequence[Diagnostic],
+    arguments: argparse.Namespace,
+    note: str | None,
 ) -> int:
     left = together(found.values())
     read = frozenset().union(*(verdict.files for verdict in found.values()))
     skipped = [file for file in chosen.skipped if absolute(file) not in read]
     output = _formatted(left, done, len(chosen.files), arguments)
     if arguments.format == "text":
-        output = "\n\n".join(part for part in (output, _last_line(left, done, len(chosen.files), skipped)) if part)
+        last = "; ".join(part for part in (_last_line(left, done, len(chosen.files), skipped), note) if part)
+        output = "\n\n".join(part for part in (output, last) if part)
     if output:
         print(output)
     if done and arguments.format not in ("text", "json"):

@@ -9,8 +9,8 @@ from llmrecipe.mending import nearest
 
 _CODE = re.compile(r"LR[0-9]{3}")
 
-_ELSEWHERE = (*range(150, 200), *range(270, 300), *range(380, 390), 490, 491, 492, 690, *range(790, 794))
-"""Codes that other commands report: preflight, run, compile, lock."""
+_ELSEWHERE = (*range(150, 200), *range(270, 300), *range(380, 390), 490, 491, 492, 690, *range(790, 794), *range(920, 940))
+"""Codes that others report: preflight, run, compile, lock, `validate --online`."""
 
 
 def _is_known(topic: str) -> bool:
