@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -95,6 +95,8 @@ def ask(question: Question) -> Answer:
     its answer.
     """
     logging.set_verbosity_error()  # It warns of requests without a token, of which there is nothing to say here.
+    if (host := _host()) is None:
+        return Refusal("silent", "HF_ENDPOINT is no address")
     try:
         validate_repo_id(question.repo)
         return _repository(question)
@@ -107,7 +109,7 @@ def ask(question: Question) -> Answer:
     except (HTTPError, OSError) as error:
         return Refusal("silent", _trouble(error))
     except (ValueError, KeyError, TypeError):
-        return Refusal("silent", f"what answers at {_host()} is no Hub")
+        return Refusal("silent", f"what answers at {host} is no Hub")
 
 
 def _repository(question: Question) -> Repository:
@@ -139,10 +141,8 @@ def _mapping(repo: str, revision: str, name: str, files: dict[str, int]) -> dict
     """A small JSON file of a model."""
     if files.get(name, SMALL + 1) > SMALL:
         return None
-    url = hf_hub_url(repo, name, revision=revision, endpoint=HfApi().endpoint)
     try:
-        content = _get(url.removeprefix(f"{HfApi().endpoint}/")).content
-        found = json.loads(content)
+        found = json.loads(_get(f"{repo}/resolve/{revision}/{name}").content)
     except (RemoteEntryNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return found if isinstance(found, dict) else None
@@ -154,9 +154,7 @@ def _get(path: str, **parameters: str | int) -> Any:
     Raises:
         HfHubHTTPError: the Hub refuses, or is in trouble.
         HTTPError: it cannot be reached.
-        ValueError: HF_ENDPOINT is no address.
     """
-    _host()
     tries = TRIES
     while True:
         tries -= 1
@@ -172,16 +170,13 @@ def _get(path: str, **parameters: str | int) -> Any:
         time.sleep(PAUSE)
 
 
-def _host() -> str:
-    """Where the Hub is asked, without what an address may hold of secrets.
-
-    Raises:
-        ValueError: HF_ENDPOINT is no address.
-    """
-    parts = urlsplit(str(HfApi().endpoint))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("HF_ENDPOINT is no address")
-    return parts.hostname + (f":{parts.port}" if parts.port else "")
+def _host() -> str | None:
+    """Where the Hub is asked, without what an address may hold of secrets; None when HF_ENDPOINT is no address."""
+    with suppress(ValueError):
+        parts = urlsplit(str(HfApi().endpoint))
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts.hostname + (f":{parts.port}" if parts.port else "")
+    return None
 
 
 # -- what went wrong --
@@ -242,7 +237,7 @@ def _near(question: Question) -> str | None:
         if all(sought.values()):
             with suppress(HTTPError, OSError, ValueError, KeyError, TypeError):
                 listed = _get(f"api/{question.kind}s", limit=NEIGHBOURS, sort="downloads", **sought).json()
-                near, _ = nearest(question.repo, [str(one["id"]) for one in listed], 0.8)
+                near, _ = nearest(question.repo, {str(one["id"]) for one in listed} - {question.repo}, 0.8)
                 if near is not None:
                     return near
     return None

@@ -6,13 +6,16 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 MEMBER, STRANGER = "hf_member", "hf_stranger"
 """Tokens: of an account that may read everything, and of one that was let in nowhere."""
@@ -25,7 +28,7 @@ File = dict[str, Any] | int
 class Published:
     """A repository."""
 
-    files: dict[str, File] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     gated: bool = False
     private: bool = False
@@ -65,6 +68,18 @@ class StandIn(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def serve(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        """Let the client of this process ask here, without a token and with an empty cache."""
+        patch.setattr("huggingface_hub.constants.ENDPOINT", self.url)
+        patch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            self.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+        patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "token"))
+        patch.setattr("llmrecipe.hub.PAUSE", 0.0)
+        patch.delenv("HF_TOKEN", raising=False)
 
 
 @contextmanager
@@ -156,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, kind: str, words: list[str]) -> None:
         if (found := self._found(kind, words)) is None:
-            return
+            return None
         name, one, rest = found
         match rest:
             case ["auth-check"]:
@@ -172,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if commit is None:
                     return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {rest[1]}")
                 self._json(_info(name, one, commit))
+        return None
 
     def _resolve(self, kind: str, words: list[str]) -> None:
         if (found := self._found(kind, words)) is None:
@@ -247,14 +263,14 @@ WEIGHTS = {"model.safetensors": 1_500_000_000}
 
 def model(
     config: dict[str, Any] | None = None,
-    weights: dict[str, File] | None = None,
+    weights: Mapping[str, File] | None = None,
     tokenizer: dict[str, Any] | None = None,
     **more: Any,
 ) -> Published:
     """A model of Transformers; as it is given, a small Qwen3 with a chat template."""
     files: dict[str, File] = {"config.json": QWEN3 if config is None else config}
     files |= {"tokenizer_config.json": CHAT if tokenizer is None else tokenizer, "tokenizer.json": 11_000_000}
-    return Published(files | (dict(WEIGHTS) if weights is None else weights), **more)
+    return Published(files | dict(WEIGHTS if weights is None else weights), **more)
 
 
 def columns(*names: str) -> list[dict[str, str]]:

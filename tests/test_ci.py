@@ -11,6 +11,7 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
+from stand_in_hub import MEMBER, WORLD, stand_in
 
 from llmrecipe.cli import parser
 
@@ -66,6 +67,16 @@ def test_the_action_is_content_with_a_right_recipe_unless_it_is_strict(folder: P
     assert validate(folder, paths="recipe.yaml", format="text")[0].returncode == 0
     assert validate(folder, paths="recipe.yaml", strict="true")[0].returncode == 1
     assert outputs.read_text() == ""
+
+
+def test_the_action_asks_the_hub_with_the_token_of_a_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "recipe.yaml").write_text(WRONG.replace("./base, adaptor: {kind: lora}", "house/private"))
+    with stand_in(dict(WORLD)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HOME", str(folder / "home"))
+        done, _ = validate(folder, paths="recipe.yaml", online="true", sarif="true")
+        assert (done.returncode, "LR921" in done.stdout) == (1, True)
+        assert validate(folder, paths="recipe.yaml", online="true", **{"hf-token": MEMBER})[0].returncode == 0
 
 
 def test_the_hooks_call_commands_that_exist() -> None:

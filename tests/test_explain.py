@@ -13,15 +13,17 @@ from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 
 
 def test_every_code_that_the_package_reports_has_a_page_under_its_name() -> None:
     named = re.compile(r'(?<!rule\()(?<!check\()"(LR\d{3})",\s*"([a-z0-9-]+)"')
     pages = {error.code: error.name for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     pages |= {rule.code: rule.name for rule in (*RULES.values(), *CHECKS.values())}
+    pages |= {check.code: check.name for check in REMOTE_CHECKS.values()}
     files = Path(llmrecipe.__file__).parent.rglob("*.py")
     reported = {match for file in files for match in named.findall(file.read_text("utf-8"))}
-    assert len(pages) == len(DOCUMENT_ERRORS) + len(COMMAND_ERRORS) + len(RULES) + len(CHECKS)
+    assert len(pages) == sum(map(len, (DOCUMENT_ERRORS, COMMAND_ERRORS, RULES, CHECKS, REMOTE_CHECKS)))
     assert {(code, name) for code, name in reported if pages.get(code) != name} == set()
     for code, name in pages.items():
         assert explanation(code).startswith(f"# {code} {name}\n")

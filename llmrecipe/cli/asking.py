@@ -41,7 +41,7 @@ def the_hub() -> Any:
         hub = importlib.import_module("llmrecipe.hub")
     except ModuleNotFoundError as error:
         raise front.UsageError(
-            f"{error.name} is not installed, and --online asks the Hub: `pip install 'llmrecipe[data]'`"
+            f"{error.name} is not installed, and --online asks the Hub: `pip install 'llmrecipe[hub]'`"
         ) from None
     if (variable := hub.offline()) is not None:
         raise front.UsageError(

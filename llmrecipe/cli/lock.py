@@ -42,7 +42,7 @@ def _hub() -> Commit:
         commit: Commit = importlib.import_module("llmrecipe.hub").commit
     except ModuleNotFoundError as error:
         raise front.UsageError(
-            f"{error.name} is not installed: `pip install 'llmrecipe[data]'`, or lock with --offline"
+            f"{error.name} is not installed: `pip install 'llmrecipe[hub]'`, or lock with --offline"
         ) from None
     return commit
 

@@ -224,15 +224,21 @@ def missing_dataset_column(case: Case) -> Iterator[Finding | Sound]:
     for one, source, known in _described(case):
         if not known.columns:
             continue
-        optional = OPTIONAL.get(source.format, frozenset()) - source.columns.keys()
-        for column in COLUMNS[source.format]:
-            name = source.columns.get(column, column)
-            if column in optional or name in known.columns:
-                continue
-            written = column in source.columns
-            at = (*one.beside, "columns", column) if written else (*one.beside, "format")
-            near, _ = nearest(name, known.columns)
-            has = f"it has {_several(known.columns)}"
-            help_ = f"did you mean `{near}`?" if near else f"{has}; `columns: {{{column}: NAME}}` says which it is"
-            fix = Put((*one.beside, "columns", column), near) if near else ()
-            yield Finding(at, f"`{source.dataset}` has no column `{name}`", help_, fix=fix, safe=False)
+        has = f"it has {_several(known.columns)}"
+        for column, name in source.columns.items():
+            if column in COLUMNS[source.format] and name not in known.columns:
+                at, (near, _) = (*one.beside, "columns", column), nearest(name, known.columns)
+                help_ = f"did you mean `{near}`?" if near else has
+                fix = Put(at, near) if near else ()
+                yield Finding(at, f"`{source.dataset}` has no column `{name}`", help_, fix=fix, safe=False)
+        if missing := _unmapped(source, known):
+            mapping = ", ".join(f"{column}: {nearest(column, known.columns)[0] or 'NAME'}" for column in missing)
+            help_ = f"{has}; `columns: {{{mapping}}}` says which to take"
+            message = f"`{source.dataset}` has no column {_several(missing)}"
+            yield Finding((*one.beside, "format"), message, help_)
+
+
+def _unmapped(source: Hub, known: Configuration) -> list[str]:
+    """Columns that the format reads under their own names, and the dataset lacks."""
+    needed = [name for name in COLUMNS[source.format] if name not in OPTIONAL.get(source.format, ())]
+    return [name for name in needed if name not in source.columns and name not in known.columns]
