@@ -288,9 +288,15 @@ class Case:
         """Why a function cannot be used; null when it can, or may not run here."""
         return self._rewards().problem(reward)
 
+    @staticmethod
+    def compares(reward: Reward) -> bool:
+        """Whether a reward says nothing of an answer without a reference."""
+        found: bool = _named("rewarding").compares(reward)
+        return found
+
     def _rewards(self) -> "TriedRewards":
         def make() -> "TriedRewards":
-            found: TriedRewards = _named("rewarding").TriedRewards(self.rows, self.place("rewards"))
+            found: TriedRewards = _named("rewarding").TriedRewards(self.rows, self.place("rewards"), self.spec.method)
             return found
 
         return self._fact("rewards", make)

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from llmrecipe.plan import HubModel, LocalModel, ModelOrigin, NewModel
+from llmrecipe.plan import HubModel, InputModel, LocalModel, ModelOrigin, NewModel
 from llmrecipe.preflight.case import Case
 from llmrecipe.preflight.skeleton import configuration
 from llmrecipe.stages import loading
@@ -14,6 +14,8 @@ from llmrecipe.vocabulary import Architecture, Head
 HEADS, HEAD_SIZE, WIDTH, EXPERTS = 4, 16, 64, 4
 STUDENT = "model"
 """The name of the model that is trained."""
+SCORES = "ForSequenceClassification"
+"""What the class of a reward model is called."""
 
 SMALL: dict[str, int] = {
     "hidden_size": WIDTH,
@@ -32,10 +34,10 @@ SMALL: dict[str, int] = {
 
 
 def folder_of(case: Case, wanted: ModelOrigin, head: Head, name: str) -> Path:
-    """Write the tiny model that stands for another, with the tokenizer of the case.
+    """Write the tiny model that stands for another, with the tokenizer of the case, or its own if it is no student.
 
     Raises:
-        StageError: the architecture cannot be made so small.
+        StageError: the architecture cannot be made so small, or the tokenizer cannot be had.
     """
     origin = case.artifacts.origin(case.stage, wanted)
     folder = case.place(f"tiny-{name}").output / "model"
@@ -43,8 +45,17 @@ def folder_of(case: Case, wanted: ModelOrigin, head: Head, name: str) -> Path:
         # A teacher with the weights of its student would have nothing to teach.
         model = _model(case, origin, head, case.spec.seed + (name != STUDENT))
         model.save_pretrained(folder)
-        case.tokenizer.save_pretrained(folder)
+        tokenizer = case.tokenizer if name == STUDENT else _tokenizer(case, wanted)
+        tokenizer.save_pretrained(folder)
     return folder
+
+
+def _tokenizer(case: Case, wanted: ModelOrigin) -> Any:
+    """The tokenizer that comes with another model of the training."""
+    found = case.artifacts.tokenizer(case.stage.inputs[wanted.name]) if isinstance(wanted, InputModel) else wanted
+    if isinstance(found, Path):
+        return loading.tokenizer_at(found)
+    return loading.tokenizer_of(found, case.place("other-tokenizer"), case.spec.trust_remote_code)
 
 
 def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head, seed: int) -> Any:
@@ -57,6 +68,8 @@ def _model(case: Case, origin: HubModel | LocalModel | NewModel, head: Head, see
         config.num_labels = 1
     else:
         config = shrunk(configuration(case, origin))
+        if head == "reward" and not any(SCORES in name for name in config.architectures or ()):
+            config.num_labels = 1  # Of a base that another training makes a reward model of.
     config.pad_token_id = case.tokenizer.pad_token_id if case.tokenizer.pad_token_id is not None else 0
     set_seed(seed)
     name = origin.repo if isinstance(origin, HubModel) else case.recipe

@@ -15,18 +15,20 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from llmrecipe.plan import InputModel, Merge, Train
+from llmrecipe.preflight import online
 from llmrecipe.preflight.case import Case
 from llmrecipe.preflight.miniature import STUDENT, attention_of, folder_of
-from llmrecipe.stages import checkpoints, loading, merge, train
+from llmrecipe.stages import checkpoints, loading, merge, roles, train
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.strategies import Single
 from llmrecipe.trainers.collator import CausalCollator, collator_for
+from llmrecipe.trainers.ppo_saving import VALUE
+from llmrecipe.trainers.rewards import Builder, build
 from llmrecipe.vocabulary import Full, Unquantized
 from llmrecipe.watching import Tracking
 
 ROWS, TOKENS = 4, 128
 """Rows of the trial, and the tokens that they are cut to."""
-LORA = "lora_"
 
 STEADY: dict[str, Any] = {
     "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 2,
@@ -35,8 +37,11 @@ STEADY: dict[str, Any] = {
     "dataloader_num_workers": 0, "torch_compile": False, "load_best_model_at_end": False,
 }  # fmt: skip
 """Options of the trial that a recipe may say otherwise."""
+VALUE_HEAD = "head.weight"
+"""The name of the head of PPO's value in its file."""
 ABSENT = ("num_train_epochs", "eval_steps", "lr_scheduler_kwargs", "metric_for_best_model", "greater_is_better")
-ONLINE = ("grpo", "rloo", "ppo")
+FIRST = 50
+"""Rows of the dataset, of which they are taken."""
 
 
 @dataclass
@@ -47,6 +52,12 @@ class Trial:
     """Trained tensors that were written."""
     unmoved: list[str] = field(default_factory=list)
     """Those that the second step left as they were."""
+    value_unmoved: bool = False
+    """Whether the second step left the head of PPO's value as it was."""
+    reward_problems: dict[str, StageError] = field(default_factory=dict)
+    """Place of a reward in the recipe -> why it cannot be made, or what it did with an answer of the tiny model."""
+    unjudged: tuple[int, int] | None = None
+    """Answers that no reward said anything of, and all answers."""
     whole: tuple[float, float] | None = None
     """Loss and gradient norm of a batch of two rows."""
     accumulated: tuple[float, float] | None = None
@@ -68,25 +79,29 @@ def trial(case: Case) -> Trial:
         StageError: the training refuses what the recipe says.
     """
     found = Trial()
-    if case.spec.method in ONLINE:
-        found.untried.append(f"no trial step for `{case.spec.method}`: it would have to write answers first")
+    rows = _chosen(case)
+    if case.spec.rewards and not online.comparable(case.spec, rows):
+        found.untried.append("no trial step: none of the first prompts has a reference")
         return found
     try:
         tiny = folder_of(case, case.spec.model, case.spec.head, STUDENT)
-        inputs = {role: folder_of(case, origin, _head(role), role) for role, origin in case.spec.models.items()}
+        heads = {role: roles.HEADS.get(role, "causal") for role in case.spec.models}
+        inputs = {role: folder_of(case, case.spec.models[role], head, role) for role, head in heads.items()}
     except (StageError, AttributeError, TypeError, ZeroDivisionError, RuntimeError) as error:
         found.untried.append(f"no trial step: the architecture cannot be made small ({loading.reason(error)})")
         return found
-    inputs |= {"model": tiny, "tokenizer": tiny, "dataset": _rows(case)}
-    spec = _spec(case)
+    inputs |= {"model": tiny, "tokenizer": tiny, "dataset": _dataset(case, rows)}
+    spec, rewards = _spec(case), online.WatchedRewards(case)
     if case.spec.packed and case.spec.head == "causal":
         _isolate(found, spec, tiny)
         if found.packing_refused is not None:
             return found
     first = case.place("trial", **inputs)
-    _train(spec, first)
-    _moved(found, first)
-    _resume(found, spec, first, case.place("trial-resumed", **inputs))
+    _train(spec, first, rewards.build)
+    _moved(found, first, spec)
+    _resume(found, spec, first, case.place("trial-resumed", **inputs), rewards.build)
+    if spec.rewards:
+        _rewarded(found, case.spec, rewards)
     if case.tokenize_spec.objective == "causal":
         found.whole = _logged(first)
         parts = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": 1}
@@ -97,22 +112,18 @@ def trial(case: Case) -> Trial:
     return found
 
 
-def _train(spec: Train, place: Place) -> None:
+def _train(spec: Train, place: Place, rewards: Builder = build) -> None:
     """Run the stage. What libraries say of options, in whichever way, is what the recipe has to be told.
 
     Raises:
         StageError: it ended without a model.
     """
     try:
-        train.run(spec, place)
+        train.run(spec, place, rewards)
     except StageError:
         raise
     except Exception as error:
         raise StageError(f"{type(error).__name__}: {error}", "change the option that it names") from error
-
-
-def _head(role: str) -> Any:
-    return "reward" if role == "reward_model" else "causal"
 
 
 def _spec(case: Case) -> Train:
@@ -131,17 +142,25 @@ def _spec(case: Case) -> Train:
         "averaging": None, "best": None, "early_stopping": None, "ewc": None, "world_size": 1, "tracking": Tracking(),
         "accelerator": "cpu",
     }  # fmt: skip
-    return case.spec.model_copy(update=changes)
+    spec = case.spec.model_copy(update=changes)
+    return online.shortened(spec) if spec.rewards else spec
 
 
-def _rows(case: Case) -> Path:
-    """Some rows of the dataset, short enough, as a dataset of its own."""
+def _chosen(case: Case) -> list[dict[str, Any]]:
+    """Some rows of the dataset, short enough."""
     rows = load_from_disk(str(case.tokenized / "dataset/train"))
-    count = min(len(rows), 50)
-    chosen = [_short(rows[number]) for number in range(count)]
-    useful = [row for row in chosen if row is not None] or [rows[0]]
+    if case.spec.rewards:
+        useful = online.prompts(rows, FIRST)[:ROWS]
+    else:
+        chosen = [_short(rows[number]) for number in range(min(len(rows), FIRST))]
+        useful = [row for row in chosen if row is not None] or [rows[0]]
+    return [useful[number % len(useful)] for number in range(ROWS)]
+
+
+def _dataset(case: Case, rows: list[dict[str, Any]]) -> Path:
+    """The rows as a dataset of their own."""
     folder = case.place("trial-rows").output / "dataset"
-    Dataset.from_list([useful[number % len(useful)] for number in range(ROWS)]).save_to_disk(str(folder / "train"))
+    Dataset.from_list(rows).save_to_disk(str(folder / "train"))
     return folder
 
 
@@ -160,20 +179,23 @@ def _short(row: dict[str, Any]) -> dict[str, Any] | None:
     return {**row, **cut} if learned else None
 
 
-def _moved(found: Trial, place: Place) -> None:
+def _moved(found: Trial, place: Place, spec: Train) -> None:
     """Compare what was written after the first step with what was written at the end."""
     folder = Path(place.work) / "checkpoints"
     before, after = (_weights(checkpoints.at_step(folder, 1)), _weights(place.output / "model"))
     names = sorted(before.keys() & after.keys())
     found.tensors = len(names)
     found.unmoved = [name for name in names if torch.equal(before[name], after[name])]
+    if spec.arguments.get("vf_coef"):  # A value of no weight is not learned.
+        first, second = (load_file(checkpoints.at_step(folder, step) / VALUE) for step in (1, 2))
+        found.value_unmoved = torch.equal(first[VALUE_HEAD], second[VALUE_HEAD])
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: weight for file in sorted(folder.glob("*.safetensors")) for name, weight in load_file(file).items()}
 
 
-def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
+def _resume(found: Trial, spec: Train, first: Place, place: Place, rewards: Builder) -> None:
     """Go on from the first checkpoint, and compare the ends."""
     source = checkpoints.at_step(first.work / "checkpoints", 1)
     target = checkpoints.at_step(place.work / "checkpoints", 1)
@@ -181,10 +203,18 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place) -> None:
         found.untried.append("no resumption: the trial wrote no checkpoint")
         return
     shutil.copytree(source, target)
-    _train(spec, place)
+    _train(spec, place, rewards)
     before, whole, resumed = (_weights(folder) for folder in (source, first.output / "model", place.output / "model"))
     moved = _distance(before, whole)
     found.resumed_difference = _distance(whole, resumed) / moved if moved else None
+
+
+def _rewarded(found: Trial, spec: Train, rewards: online.WatchedRewards) -> None:
+    """What was heard of the rewards, and what was not tried."""
+    found.reward_problems, found.unjudged = rewards.problems, rewards.unjudged()
+    found.untried += [f"`{name}` was not called: Python needs --allow-code" for name in sorted(rewards.uncalled)]
+    if spec.arguments.get("use_vllm"):
+        found.untried.append("answers were not written by vLLM, which needs an accelerator")
 
 
 def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

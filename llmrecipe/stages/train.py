@@ -46,8 +46,13 @@ ONLINE = {"reward": "reward", "kl": "kl", "objective/scores": "reward", "objecti
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # The plan says which methods are experimental.
 
 
-def run(spec: Train, place: Place) -> dict[str, float]:
+def run(spec: Train, place: Place, build: rewards.Builder = rewards.build) -> dict[str, float]:
     """Train one model; go on from the newest complete checkpoint when there is one.
+
+    Args:
+        spec: what to train.
+        place: where.
+        build: who makes functions of the rewards; another one watches them.
 
     Returns:
         `train_loss` and `eval_loss` (means in nats per token, or the method's own loss), `steps`, `train_tokens`
@@ -75,7 +80,7 @@ def run(spec: Train, place: Place) -> dict[str, float]:
     online: dict[str, Any] = {}
     if spec.rewards:
         rewards.check_references(spec.rewards, train.with_format(None)["reference"])
-        online = {"reward_funcs": rewards.build(spec.rewards, spec.models, place, spec.trust_remote_code)}
+        online = {"reward_funcs": build(spec.rewards, spec.models, place, spec.trust_remote_code)}
     options_of.check_packages(spec)
     strategy.declare(spec, place)
     arguments = _arguments(spec, place, evaluates=validation is not None)
@@ -177,6 +182,7 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
         "report_to": "none",
         "save_total_limit": None,  # Ours counts complete checkpoints only.
         "seed": spec.seed,
+        **strategy.options(spec),
         **trackers.declare(spec.tracking.trackers, place),
     }
     config = _import(spec.config)

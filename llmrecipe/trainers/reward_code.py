@@ -1,5 +1,6 @@
 """A Python function that a recipe points to: run only when the person allowed it, and only as it was pinned."""
 
+import functools
 import hashlib
 import types
 from collections.abc import Callable
@@ -8,6 +9,11 @@ from typing import Any
 
 from llmrecipe.plan import PinnedFunction
 from llmrecipe.stages.place import Place, StageError
+
+
+def allowed(reward: PinnedFunction, place: Place) -> bool:
+    """Whether the code of a function may run."""
+    return place.allow_code or reward.file.sha256 in place.trusted
 
 
 def function_of(reward: PinnedFunction, place: Place) -> Callable[..., Any]:
@@ -23,7 +29,7 @@ def function_of(reward: PinnedFunction, place: Place) -> Callable[..., Any]:
         raise StageError(f"`{reward.file.path}` cannot be read: {error.strerror}", "check the path") from None
     if hashlib.sha256(content).hexdigest() != reward.file.sha256:
         raise StageError(f"`{reward.file.path}` has changed since the run was planned", "run again")
-    if not place.allow_code and reward.file.sha256 not in place.trusted:
+    if not allowed(reward, place):
         raise StageError(
             f"the reward function `{reward.function}` of `{reward.file.path}` is Python code that would run here",
             "read that code, then `llmrecipe run --allow-code`, or add the file to your trust list "
@@ -44,6 +50,7 @@ def function_of(reward: PinnedFunction, place: Place) -> Callable[..., Any]:
 def _blamed(reward: PinnedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose exceptions say which answers it was called with."""
 
+    @functools.wraps(function)
     def call(prompts: list[Any], completions: list[Any], **columns: Any) -> Any:
         try:
             return function(prompts=prompts, completions=completions, **columns)

@@ -71,6 +71,10 @@ class Checked:
         return StageError(f"the reward function `{self.__name__}` {message}", help_)
 
 
+Builder = Callable[[Sequence[Reward], Mapping[str, ModelOrigin], Place, bool], list[Checked]]
+"""Who makes functions of rewards, as `build` does."""
+
+
 def _with_reference(columns: Mapping[str, Any], prompts: Sequence[Text]) -> dict[str, Any]:
     """The columns without tokens of prompts, and with None for a reference that a row does not have."""
     references = columns.get("reference") or [""] * len(prompts)

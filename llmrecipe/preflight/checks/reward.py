@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from llmrecipe.diagnostics import Severity
 from llmrecipe.plan import PinnedFunction
 from llmrecipe.preflight.check import Finding, check, graded
 from llmrecipe.vocabulary import ExactMatch, NumericAnswer
@@ -93,3 +94,89 @@ def reward_that_is_always_the_same(case: "Case") -> Iterator[Finding]:
                 f"`{reward.function}` gives {scores[0]} to every one of {len(scores)} answers, right, wrong and empty",
                 "let it look at the completion",
             )
+
+
+@check("LR290", tier="trial")
+def reward_that_fails_on_answers(case: "Case") -> Iterator[Finding]:
+    """
+    ## What it does
+    Lets a tiny random model of the same architecture answer sampled prompts in the trainer of the recipe, and calls its
+    rewards with these answers, as training will: built-in ones as they are, a tiny model for a reward model, with its
+    own tokenizer and chat template, and Python with `--allow-code` or for a file of your trust list.
+
+    ## Why is this bad?
+    A model that begins to learn writes what no reference looks like: text that is no JSON, words where a number was
+    meant, no answer at all. A reward that stumbles over it ends the training at its first step.
+
+    ## How to mend it
+    What the message says. Let a function give 0, or None, to what it cannot read.
+
+    ## Source
+    Trainers of TRL 1.16 call rewards inside of a step and catch nothing.
+    """
+    for at, problem in case.trial.reward_problems.items():
+        yield Finding(at, problem.message, problem.help or "correct the reward")
+
+
+@check("LR291", "warning")
+def prompts_without_a_reference(case: "Case") -> Iterator[Finding]:
+    """
+    ## What it does
+    Counts prompts without a reference. It is an error when a reward compares answers with references and no prompt has
+    one; and where every reward does, an error with PPO for a single prompt without, else a warning above 2 %.
+
+    ## Why is this bad?
+    No reward says anything of their answers. PPO stops at the first of them; GRPO and RLOO generate, count 0 for each
+    answer of the group and learn nothing.
+
+    ## How to mend it
+    Name the column that holds the reference (`columns: {reference: answer}`), drop rows that have none, or add a reward
+    that needs none.
+
+    ## Source
+    GRPOTrainer of TRL 1.16 adds up rewards that are None as 0; our PPO refuses them.
+    """
+    missing = sum(not row["reference"] for row in case.rows) if case.spec.rewards else 0
+    if not missing:
+        return
+    comparing = [reward for reward in case.spec.rewards if case.compares(reward)]
+    alone = len(comparing) == len(case.spec.rewards)
+    if comparing and not any(row["reference"] for row in case.scan()):
+        severity: Severity | None = "error"
+    elif alone:
+        severity = "error" if case.spec.method == "ppo" else graded(missing / len(case.rows), 0.02, 1)
+    else:
+        severity = None
+    if severity:
+        yield Finding(
+            "data.train",
+            f"{missing} of {len(case.rows)} prompts have no reference, and `{comparing[0].kind}` says nothing without",
+            "name its column (`columns: {reference: NAME}`), drop these rows, or add a reward that needs none",
+            severity,
+        )
+
+
+@check("LR292", "warning", tier="trial")
+def answers_that_no_reward_judges(case: "Case") -> Iterator[Finding]:
+    """
+    ## What it does
+    Counts the answers of the trial of which every reward says nothing, that is None, where the method is PPO.
+
+    ## Why is this bad?
+    PPO cannot learn from an answer without a reward, and stops. What a random model writes a trained one seldom does,
+    but one answer in some thousands is enough.
+
+    ## How to mend it
+    Let one of the functions give a number to every answer, 0 for instance to one that it cannot read.
+
+    ## Source
+    The trainer of PPO itself; GRPO and RLOO count 0.
+    """
+    unjudged = case.trial.unjudged
+    if case.spec.method == "ppo" and unjudged is not None and unjudged[0]:
+        yield Finding(
+            "method.reward_functions",
+            f"no reward says anything of {unjudged[0]} of {unjudged[1]} answers of a random model, and PPO stops at "
+            "the first such answer",
+            "let one of the functions give a number to every answer",
+        )

@@ -64,7 +64,8 @@ def weights_that_do_not_move(case: "Case") -> Iterator[Finding]:
     """
     ## What it does
     Compares what the trial wrote after its first and its second step: more than 5 % of the trained tensors are the
-    same.
+    same, or the head of the value that PPO learns is. Methods that learn from their own answers get a reward that
+    differs from answer to answer, so that there is something to learn.
 
     ## Why is this bad?
     Weights without a gradient, or that no optimizer knows, stay as they are while the loss is written down step by
@@ -83,6 +84,12 @@ def weights_that_do_not_move(case: "Case") -> Iterator[Finding]:
             f"{len(trial.unmoved)} of {trial.tensors} trained tensors are the same after a step, such as "
             f"{', '.join(trial.unmoved[:3])}",
             "look at the learning rate and at what is frozen",
+        )
+    elif trial.value_unmoved:
+        yield Finding(
+            "method",
+            "the head of the value is the same after a step: advantages would be those of no value at all",
+            "look at the learning rate and at the optimizer",
         )
 
 
