@@ -15,12 +15,16 @@ import generate_reference
 import generate_schema
 import generate_support
 
+from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
+
 ROOT = Path(__file__).parent.parent
 
 
 def outputs() -> dict[str, str]:
     """Path from the root of the repository -> text."""
     recipe = generate_schema.recipe_schema()
+    checks = CHECKS | REMOTE_CHECKS
     return {
         "schemas/recipe.json": _json(generate_schema.editor_schema()),
         "llmrecipe/templates/recipe.schema.json": _json(generate_schema.editor_schema()),  # `llmrecipe init` copies it
@@ -31,6 +35,7 @@ def outputs() -> dict[str, str]:
         "docs/reference/coverage.md": generate_coverage.coverage_page(),
         "docs/reference/support.md": generate_support.support_page(),
         "docs/reference/commands.md": generate_reference.commands_page(),
+        "llmrecipe/facts/checks.json": _json({code: checks[code].name for code in sorted(checks)}),
         "llmrecipe/facts/fields.json": generate_reference.fields_json(recipe),
         "llmrecipe/facts/trainers.json": generate_facts.trainers(),
         "llmrecipe/facts/model_types.json": generate_facts.model_types(),

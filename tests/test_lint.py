@@ -230,6 +230,9 @@ TWO_LENGTHS = tune(training="{max_steps: 5, num_train_epochs: 1}")
         ("ignore[LR311, LR312]", {"LR850"}),
         ("ignore[LR3111]", {"LR311", "LR851"}),
         ("ignore[LR150]", {"LR311"}),  # of another command
+        ("ignore[rows-that-vanish, weights-that-do-not-move]", {"LR311"}),
+        ("ignore[LR199]", {"LR311", "LR851"}),
+        ("ignore[rows-that-vanished]", {"LR311", "LR851"}),
         ("ignore[LR003]", {"LR311", "LR853"}),
         ("ignore[LR311, LR850]", {"LR853"}),
         ("ignore[]", {"LR311", "LR852"}),
@@ -253,6 +256,7 @@ def test_what_a_comment_silences_and_what_is_wrong_with_it(comment: str, found: 
         ("[LR311, LR311]", set()),
         ("[LR006, LR311]", {"LR853"}),
         ("[nonsense, LR311]", {"LR851"}),
+        ("[LR155, rows-that-vanish, hardly-any-step]", {"LR311"}),
         ("[]", {"LR311"}),
     ],
 )

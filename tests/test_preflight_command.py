@@ -78,10 +78,21 @@ def test_learned_tokens_stand_between_marks_without_colour(recipe, here, capsys)
     assert text.count("⟦") == text.count("⟧") >= 1
 
 
-def test_a_silenced_check_is_not_told(recipe, here, capsys):
-    Path(recipe).write_text(Path(recipe).read_text() + "lint: {ignore: [LR381]}\n")
+@pytest.mark.parametrize("topic", ["LR381", "hardly-any-step"])
+def test_a_silenced_check_is_not_told(recipe, here, capsys, topic):
+    Path(recipe).write_text(f"{Path(recipe).read_text()}lint: {{ignore: [{topic}]}}\n")
     assert main(["preflight", recipe, "--strict"]) == 0
     assert "LR381" not in capsys.readouterr().out
+
+
+def test_a_silence_in_an_extended_file_holds_for_preflight(recipe, here, capsys):
+    main(["preflight", recipe, "--format", "json"])
+    (told,) = json.loads(capsys.readouterr().out)["diagnostics"]
+    lines = Path(recipe).read_text().splitlines()
+    lines[told["line"] - 1] += "  # llmrecipe: ignore[hardly-any-step]"
+    Path("shared.yaml").write_text("\n".join(lines[: told["line"]] + lines[told["line"] :]) + "\n")
+    Path("own.yaml").write_text("extends: [shared.yaml]\n")
+    assert main(["preflight", "own.yaml", "--strict"]) == 0
 
 
 def test_a_second_look_is_taken_from_the_store_until_something_changes(recipe, here, capsys):
@@ -104,6 +115,26 @@ def test_errors_end_a_run_before_anything_is_trained(recipe, here, capsys):
     summary = json.loads(Path("runs/scratch/summary.json").read_text())
     assert [stage["status"] for stage in summary["stages"]][-1] == "failed"
     assert here[0].tiers == ["rows"]
+
+
+def test_a_silence_by_name_holds_for_run_and_is_known_to_validate(recipe, here, monkeypatch, capsys):
+    do = _Run._do
+
+    def without_training(self: _Run, stage: Stage, lock: BinaryIO) -> StageSummary:
+        return self._waiting(stage) if isinstance(stage.spec, Train) else do(self, stage, lock)
+
+    monkeypatch.setattr(_Run, "_do", without_training)
+    lines = Path("data/rhymes.txt").read_text()
+    Path("data/rhymes.txt").write_text(lines * 10)
+    name = CHECKS["LR153"].name
+    Path(recipe).write_text(f"{Path(recipe).read_text()}lint: {{ignore: [{name}]}}\n")
+    assert main(["validate", recipe, "--strict"]) == 0
+    main(["run", recipe, "--until", "train"])
+    assert [job.tiers for job in here] == [["rows"]]
+    assert main(["preflight", recipe]) == 0
+    told = capsys.readouterr()
+    assert "LR153" not in told.out + told.err
+    assert "preflight" not in told.err
 
 
 def test_a_run_trains_without_preflight_when_told_so_and_when_preflight_itself_fails(recipe, monkeypatch, capsys):

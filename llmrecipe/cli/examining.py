@@ -14,7 +14,7 @@ from llmrecipe import launch, tether
 from llmrecipe.cli.planning import Planned
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
-from llmrecipe.lint.comments import written
+from llmrecipe.lint import silenced
 from llmrecipe.lint.rule import location
 from llmrecipe.plan import InputModel, NewModel, Plan, Stage, Train
 from llmrecipe.preflight.check import Tier
@@ -124,7 +124,7 @@ def diagnostics(answer: Answer, documents: Sequence[Document]) -> list[Diagnosti
     found = []
     for examined in answer.examined:
         document = by_name[examined.stage.partition("/")[0]]
-        found += [one for one in _of(examined, document) if not _silenced(one, document)]
+        found += [one for one in _of(examined, document) if not silenced(one, document)]
     return sorted(found, key=lambda one: (one.span.file, one.span.line, one.span.column, one.code))
 
 
@@ -136,13 +136,3 @@ def _of(examined: Examined, document: Document) -> Iterator[Diagnostic]:
 def _diagnostic(finding: Found, document: Document) -> Diagnostic:
     span = document.source.at(location(finding.at))
     return Diagnostic(finding.code, CHECKS[finding.code].name, finding.message, span, finding.help, finding.severity)
-
-
-def _silenced(found: Diagnostic, document: Document) -> bool:
-    source = document.source
-    file = Path(source.file)
-    for silence in written(source, file.read_text("utf-8") if file.is_file() else ""):
-        here = silence.line is None or (silence.span.file, silence.line) == (found.span.file, found.span.line)
-        if here and silence.topic in (found.code, found.name):
-            return True
-    return False

@@ -306,6 +306,13 @@ def recipe_fields() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+@cache
+def checks() -> Mapping[str, str]:
+    """Code of a check of preflight or of `validate --online` -> its name."""
+    found: Mapping[str, str] = _table("checks")
+    return found
+
+
 __all__ = [
     "Accelerator",
     "Family",
@@ -315,6 +322,7 @@ __all__ = [
     "VLLMMetric",
     "VLLMOption",
     "accelerators",
+    "checks",
     "families",
     "model_types",
     "models",

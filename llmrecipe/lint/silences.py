@@ -1,26 +1,24 @@
 """LR85: silences that silence nothing, or cannot."""
 
-import re
 from collections.abc import Iterator
 
+from llmrecipe import facts
 from llmrecipe.lint.comments import Silence
 from llmrecipe.lint.rule import RULES, Case, Change, Drop, Finding, Put, Swap, rule
 from llmrecipe.mending import nearest
 
-_CODE = re.compile(r"LR[0-9]{3}")
-
-_ELSEWHERE = (*range(150, 200), *range(270, 300), *range(380, 390), 490, 491, 492, 690, *range(790, 794), *range(920, 940))
-"""Codes that others report: preflight, run, compile, lock, `validate --online`."""
+_ELSEWHERE = ("LR490", "LR491", "LR492", "LR690", "LR790", "LR791", "LR792", "LR793")
+"""Codes that run, compile and lock report."""
 
 
 def _is_known(topic: str) -> bool:
-    if _CODE.fullmatch(topic):
-        return topic in RULES or int(topic[2:]) in _ELSEWHERE
-    return any(topic == rule.name for rule in RULES.values())
+    return topic in RULES or any(topic == rule.name for rule in RULES.values()) or _is_elsewhere(topic)
 
 
 def _is_elsewhere(topic: str) -> bool:
-    return bool(_CODE.fullmatch(topic)) and topic not in RULES and int(topic[2:]) in _ELSEWHERE
+    """Whether it is for what others find than rules: preflight, `validate --online`, other commands."""
+    checks = facts.checks()
+    return topic in _ELSEWHERE or topic in checks or topic in checks.values()
 
 
 def _is_fixed(topic: str) -> bool:
@@ -84,7 +82,8 @@ def unused_silence(case: Case) -> Iterator[Finding]:
 def unknown_silence(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that what a recipe silences is the code or the name of a rule.
+    Checks that what a recipe silences is the code or the name of a rule, or of a check of preflight or of
+    `validate --online`.
 
     ## Why is this bad?
     Nothing is silenced, and the next reader believes that something is.
@@ -111,10 +110,11 @@ def unknown_silence(case: Case) -> Iterator[Finding]:
     """
     for silence in case.silences:
         if silence.topic and not _is_known(silence.topic) and not _is_fixed(silence.topic):
-            names = [*RULES, *(known.name for known in RULES.values())]
+            checks = facts.checks()
+            names = [*RULES, *(known.name for known in RULES.values()), *checks, *checks.values()]
             near, sure = nearest(silence.topic, names)
             help = f"did you mean `{near}`?" if near else "`llmrecipe explain CODE` says what a code is"
-            message = f"`{silence.topic}` is neither the code nor the name of a rule"
+            message = f"`{silence.topic}` is neither the code nor the name of a rule or check"
             yield _finding(silence, message, help, meant=near, safe=sure)
 
 
