@@ -163,7 +163,7 @@ def _declared_fsdp(found: Mapping[str, str]) -> FSDP:
             "the launcher says `fsdp_ignored_modules` or `fsdp_activation_checkpointing_offload`",
             "leave these out of its configuration",
         )
-    degrees = _degrees(found)
+    tensor, context = _degrees(found)
     replicas = int(found.get("PARALLELISM_CONFIG_DP_REPLICATE_SIZE", "1"))
     whole = not _true(found, "FSDP_RESHARD_AFTER_FORWARD", "true")
     return FSDP(
@@ -174,11 +174,12 @@ def _declared_fsdp(found: Mapping[str, str]) -> FSDP:
         activation_checkpointing=_true(found, "FSDP_ACTIVATION_CHECKPOINTING"),
         cpu_ram_efficient_loading=_true(found, "FSDP_CPU_RAM_EFFICIENT_LOADING"),
         state_dict_type="full" if found.get("FSDP_STATE_DICT_TYPE") == "FULL_STATE_DICT" else "sharded",
-        **degrees,
+        tensor_parallel_size=tensor,
+        context_parallel_size=context,
     )
 
 
-def _degrees(found: Mapping[str, str]) -> dict[str, int]:
+def _degrees(found: Mapping[str, str]) -> tuple[int, int]:
     """Of all ways to be parallel that the launcher says, those that a recipe can say.
 
     Raises:
@@ -191,7 +192,7 @@ def _degrees(found: Mapping[str, str]) -> dict[str, int]:
             f"the launcher says `{key}: {sizes['SP']}`, and no recipe says that",
             f"leave `{key}` out, or share out sequences by `parallelism_config_cp_size` of FSDP2",
         )
-    return {"tensor_parallel_size": sizes["TP"], "context_parallel_size": sizes["CP"]}
+    return sizes["TP"], sizes["CP"]
 
 
 def _declared_deepspeed(found: Mapping[str, str]) -> DeepSpeed:
@@ -218,6 +219,10 @@ def _declared_deepspeed(found: Mapping[str, str]) -> DeepSpeed:
 
 def _true(found: Mapping[str, str], name: str, default: str = "false") -> bool:
     return found.get(name, default).lower() in ("true", "1", "yes")
+
+
+UNSAID = ("nvme_path", "sync_each_batch")
+"""Fields of a strategy that no launcher says: the recipe alone does."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +257,7 @@ def settled(recipe: Distributed, launched: Launched, written: bool) -> Distribut
         return recipe
     fields = type(recipe).model_fields
     for name in fields if recipe.kind == theirs.kind else ("kind",):
-        if name in recipe.model_fields_set and name != "nvme_path" and getattr(recipe, name) != getattr(theirs, name):
+        if name in recipe.model_fields_set and name not in UNSAID and getattr(recipe, name) != getattr(theirs, name):
             raise LauncherError(
                 f"the recipe says `{name}: {_shown(recipe, name)}`, and the launcher says `{_shown(theirs, name)}`",
                 "leave it out of one of the two, or write the same in both",
@@ -265,7 +270,8 @@ def _shown(strategy: Distributed, field: str) -> str:
 
 
 def difference(one: Distributed, other: Distributed) -> str | None:
-    """The first field in which two strategies differ; None when they are the same."""
+    """The first field in which two strategies differ, of those that a launcher says; None when they are the same."""
     if one.kind != other.kind:
         return "kind"
-    return next((name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)), None)
+    said = (name for name in type(one).model_fields if name not in UNSAID)
+    return next((name for name in said if getattr(one, name) != getattr(other, name)), None)

@@ -32,7 +32,9 @@ pytestmark = pytest.mark.slow
 STRATEGIES: dict[str, Distributed] = {
     "ddp": DDP(kind="ddp"),
     "fsdp": FSDP(kind="fsdp"),
-    "fsdp, weights whole between the passes, one file": FSDP(kind="fsdp", sharding="grad", state_dict_type="full"),
+    "fsdp, weights and gradients whole between the passes, one file": FSDP(
+        kind="fsdp", sharding="grad", sync_each_batch=False, state_dict_type="full"
+    ),
     "fsdp, read by one": FSDP(kind="fsdp", cpu_ram_efficient_loading=True),
     "zero 1": DeepSpeed(kind="deepspeed", zero_stage=1),
     "zero 2": DeepSpeed(kind="deepspeed", zero_stage=2),

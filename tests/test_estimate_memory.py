@@ -75,11 +75,32 @@ def test_the_peak_is_the_traced_one_within_five_percent(changed) -> None:
     assert ours == pytest.approx(traced.peak, rel=0.05)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"strategy": FSDP(kind="fsdp")},
+        {"strategy": FSDP(kind="fsdp"), "checkpointing": RECOMPUTED, "rows": 1, "length": 256},
+        {"strategy": FSDP(kind="fsdp"), "compute": "float32", "accumulation": 2},
+        {"strategy": FSDP(kind="fsdp", sharding="grad"), "rows": 1},
+        {"strategy": FSDP(kind="fsdp", sharding="hybrid")},
+        {"strategy": FSDP(kind="fsdp", sync_each_batch=False), "accumulation": 2},
+    ],
+)
+def test_a_share_of_a_model_takes_what_is_traced_within_five_percent(changed, tied) -> None:
+    setting = replace(PLAIN, shape=replace(QWEN, layers=4, tied=tied), processes=8, processes_per_node=4, **changed)
+    traced, moments = trace(setting), memory(setting).moments
+    assert max(moment.bytes for moment in moments) == pytest.approx(traced.peak, rel=0.05)
+    assert moments[-1].bytes == pytest.approx(traced.step, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
         ({"method": Reward(kind="reward")}, "reward"),
-        ({"strategy": FSDP(kind="fsdp"), "processes": 2}, "fsdp"),
+        ({"strategy": FSDP(kind="fsdp", cpu_offload=True), "processes": 2}, "cpu_offload"),
+        ({"strategy": FSDP(kind="fsdp", tensor_parallel_size=2), "processes": 4}, "split"),
+        ({"strategy": DeepSpeed(kind="deepspeed"), "processes": 2}, "deepspeed"),
         ({"optimizer": Muon(kind="muon")}, "muon"),
         ({"attention": "flex_attention"}, "flex_attention"),
         ({"shape": replace(SMALL, experts=8, chosen=2, expert_width=64)}, "mixture"),

@@ -111,7 +111,7 @@ def mask_bytes(setting: Setting) -> int:
 
 def of_input(setting: Setting) -> int:
     """Bytes per token of the input of a layer: all that is kept of one that is recomputed."""
-    size = 4 if setting.weights == "float32" else 2
+    size = 4 if setting.seen == "float32" else 2
     return size * setting.shape.hidden
 
 

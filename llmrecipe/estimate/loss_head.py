@@ -51,7 +51,7 @@ def _tiles(setting: Setting) -> Head:
     shape, count, size = setting.shape, min(setting.learned, setting.tokens), BYTES[setting.compute]
     rows = min(count, max(FEWEST_ROWS, TILE_BYTES // (4 * shape.vocabulary)))
     tile = rows * shape.vocabulary
-    states = 4 if setting.weights == "float32" else 2
+    states = 4 if setting.seen == "float32" else 2
     kept = states * count * shape.hidden  # The gradient of the hidden states.
     table = counting.embedding(shape)
     trained = not setting.adapted
@@ -59,7 +59,7 @@ def _tiles(setting: Setting) -> Head:
     within = (size + 4 + (0 if size == 4 else 4)) * tile + (4 * tile if shape.family in SOFTCAPPED else 0)
     product = size * table if trained and size != 4 else 0
     peak = 2 * kept + cast + (4 * table if trained else 0) + max(within, size * tile + product)
-    return Head(peak, kept + (BYTES[setting.weights] * table if trained else 0))
+    return Head(peak, kept + (BYTES[setting.seen] * table if trained else 0))
 
 
 def _library_tiles(setting: Setting, models: int) -> Head:
@@ -69,13 +69,11 @@ def _library_tiles(setting: Setting, models: int) -> Head:
     """
     shape, count, size = setting.shape, setting.learned, BYTES[setting.compute]
     tile = min(count, LIBRARY_ROWS) * LIBRARY_WIDTH * size * models
-    states = 4 if setting.weights == "float32" else 2
+    states = 4 if setting.seen == "float32" else 2
     chosen = states * count * shape.hidden
-    rounded = 0 if setting.weights == "float32" else BYTES[setting.weights]
+    rounded = 0 if setting.seen == "float32" else BYTES[setting.seen]
     table = 0 if setting.adapted else (4 + rounded) * counting.embedding(shape)
-    left = states * count * shape.hidden + (
-        0 if setting.adapted else BYTES[setting.weights] * counting.embedding(shape)
-    )
+    left = states * count * shape.hidden + (0 if setting.adapted else BYTES[setting.seen] * counting.embedding(shape))
     return Head(chosen + tile + 28 * count, left, chosen + tile + 4 * count * shape.hidden + table + 28 * count)
 
 

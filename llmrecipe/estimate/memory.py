@@ -80,33 +80,37 @@ def memory(setting: Setting, device: float = 0) -> Memory:
     recomputed = setting.checkpointing is not None or setting.offload_activations
     again = layer * (2 if setting.offload_activations and setting.checkpointing is None else 1) if recomputed else 0
     inside = activations.backward(setting) * setting.tokens + _dequantized(setting)
-    before = held.gradients if setting.accumulation > 1 else 0
+    before = (held.accumulated or held.gradients) if setting.accumulation > 1 else 0
     at_loss, after = (each * setting.tokens for each in activations.of_last_norm(setting))
     kept_casts = 0 if recomputed else casts
+    gathered, moving = held.gathered + held.layer, held.gathered + 2 * held.layer + held.reduced
     moments = [
         Moment("loss", always | {
-            "gradients": before, "activations": kept + at_loss, "loss head": head.peak, "cast weights": casts,
+            "gradients": before, "gathered": gathered, "activations": kept + at_loss, "loss head": head.peak,
+            "cast weights": casts,
         }),
         Moment("backward, in the loss", always | {
-            "gradients": before, "activations": kept + after, "loss head": max(head.backward, head.left),
-            "cast weights": kept_casts,
+            "gradients": before, "gathered": gathered, "activations": kept + after,
+            "loss head": max(head.backward, head.left), "cast weights": kept_casts,
         }),
         Moment("backward, at its start", always | {
-            "gradients": before, "activations": kept + after + again + inside, "loss head": head.left,
-            "cast weights": kept_casts + (casts / setting.shape.layers if recomputed else 0),
+            "gradients": before, "gathered": moving, "activations": kept + after + again + inside,
+            "loss head": head.left, "cast weights": kept_casts + (casts / setting.shape.layers if recomputed else 0),
         }),
         Moment("backward, at its end", always | {
-            "gradients": held.gradients, "activations": layer + inside, "cast weights": casts / setting.shape.layers,
+            "gradients": held.accumulated or held.gradients, "gathered": moving, "activations": layer + inside,
+            "cast weights": casts / setting.shape.layers,
         }),
         Moment("backward, in the embeddings", always | {
-            "gradients": held.gradients, "temporaries": _tables(setting),
+            "gradients": held.accumulated or held.gradients, "gathered": held.tables, "temporaries": _tables(setting),
         }),
         Moment("optimizer step", always | {"gradients": held.gradients, "temporaries": _temporaries(setting)}),
     ]  # fmt: skip
     if beside and not _sleeps(setting):
         moments = [Moment(m.name, {**m.terms, "vLLM": beside}) for m in moments]
     if isinstance(setting.method, OnlineMethod):
-        moments.insert(0, Moment("generation", always | _generation(setting, beside, casts)))
+        generation = _generation(setting, beside, casts) | {"gathered": gathered}
+        moments.insert(0, Moment("generation", always | generation))
     spare = (1 - COMPILED) * (kept + layer) if setting.compiled else 0.3 * kept if setting.liger else 0
     moments = [Moment(m.name, {name: size for name, size in m.terms.items() if size > 0}) for m in moments]
     return Memory(tuple(moments), held.host + _host(setting), spare, 0 if _sleeps(setting) else beside)
@@ -114,7 +118,7 @@ def memory(setting: Setting, device: float = 0) -> Memory:
 
 def _always(setting: Setting, held: states.States) -> dict[str, float]:
     """What is there at every moment."""
-    found = {"weights": held.weights, "optimizer": held.optimizer, "gathered": held.gathered, "buckets": held.buckets}
+    found = {"weights": held.weights, "optimizer": held.optimizer, "buckets": held.buckets}
     count = states.trained(setting)
     if setting.averaged:
         found["average"] = 4 * count / setting.shards

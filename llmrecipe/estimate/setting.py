@@ -61,9 +61,15 @@ class Setting:
         return not isinstance(self.adapter, Full)
 
     @property
+    def seen(self) -> Dtype:
+        """Type in which layers see their weights: spread ones are gathered in the type of the products."""
+        spread = isinstance(self.strategy, FSDP | DeepSpeed) and self.compute != "float32"
+        return self.compute if spread else self.weights
+
+    @property
     def mixed(self) -> bool:
         """Whether autocast turns float32 weights into 16 bits for every product."""
-        return self.weights == "float32" and self.compute != "float32"
+        return self.seen == "float32" and self.compute != "float32"
 
     @property
     def sequences(self) -> int:

@@ -1,6 +1,6 @@
 """Weights, gradients and optimizer state: what a training holds from step to step, on a device and in host memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmrecipe.estimate import activations, counting
 from llmrecipe.estimate.counting import BYTES
@@ -26,7 +26,15 @@ class States:
     gradients: float
     optimizer: float
     gathered: float = 0
-    """Weights and gradients that are whole while a layer computes."""
+    """Weights that are whole throughout the two passes."""
+    layer: float = 0
+    """Weights of one gathered layer."""
+    reduced: float = 0
+    """Gradients of one layer that are whole, and what they are sent from."""
+    tables: float = 0
+    """The most that the embeddings and all else that is in no layer take beside the shares of what is trained."""
+    accumulated: float = 0
+    """Gradients that stay whole until the step."""
     buckets: float = 0
     host: float = 0
 
@@ -111,14 +119,14 @@ def states(setting: Setting) -> States:
     steps = optimizer_bytes(setting.optimizer, setting.shape, count, size)
     n = setting.shards
     match setting.strategy:
-        case FSDP(cpu_offload=offloaded, sharding=sharding):
-            whole = size * count if not setting.adapted else base + own
+        case FSDP() as strategy:
             # Quantized weights are not split unless their storage has the type of the others.
-            split = base + own if setting.adapted else whole
-            found = States(split / n, size * count / n, steps / n, gathered=_gathered(setting, sharding == "grad"))
-            if not offloaded:
+            split = base + own if setting.adapted else size * count
+            found = States(split / n, size * count / n, steps / n, **_whole(setting, strategy, count))
+            if not strategy.cpu_offload:
                 return found
-            return States(0, 0, 0, found.gathered, host=found.weights + found.gradients + found.optimizer)
+            host = found.weights + found.gradients + found.optimizer
+            return replace(found, weights=0, gradients=0, optimizer=0, host=host)
         case DeepSpeed():
             return _zero(setting, setting.strategy, base + (2 * count if setting.adapted else 0), count)
         case DDP():  # Reduced in buckets that hold all gradients once more.
@@ -134,13 +142,26 @@ def _trained_size(setting: Setting) -> int:
     return BYTES[setting.weights]
 
 
-def _gathered(setting: Setting, kept_whole: bool) -> float:
-    """Weights that FSDP has whole: two layers, or all between the passes, and the embeddings throughout."""
-    shape, size = setting.shape, BYTES[setting.compute]
-    tables = counting.embedding(shape) * (1 if shape.tied else 2)
-    layers = shape.layers if kept_whole else min(2, shape.layers)
-    gradients = size * counting.layer(shape) if not setting.adapted else 0
-    return size * (layers * counting.layer(shape) + tables) + gradients
+def _whole(setting: Setting, strategy: FSDP, count: int) -> dict[str, float]:
+    """What FSDP has whole, and for how long: the layer at hand and the next one, the embeddings throughout.
+
+    Gradients are made in the type of the products, and summed in float32 out of a copy.
+    """
+    size, layer, tables = BYTES[setting.compute], counting.layer(setting.shape), _tables(setting.shape)
+    kept = setting.shape.layers * layer if strategy.sharding == "grad" else 0
+    found: dict[str, float] = {"gathered": size * (tables + kept), "layer": 0 if kept else size * layer}
+    if not setting.adapted:
+        table = counting.embedding(setting.shape)
+        whole = max((size + 4) * tables, 4 * size * table)  # In the sum, or in the gradient from either end.
+        share = 4 * tables / setting.shards if setting.accumulation == 1 else 0  # Which is not there yet.
+        found |= {"reduced": (size + 4) * layer, "tables": whole - share}
+    if setting.accumulation > 1 and not strategy.sync_each_batch:
+        found["accumulated"] = 4 * count
+    return found
+
+
+def _tables(shape: Shape) -> int:
+    return counting.embedding(shape) * (1 if shape.tied else 2)
 
 
 def _zero(setting: Setting, strategy: DeepSpeed, base: float, count: int) -> States:
@@ -155,7 +176,7 @@ def _zero(setting: Setting, strategy: DeepSpeed, base: float, count: int) -> Sta
     steps = master + optimizer_bytes(setting.optimizer, setting.shape, count, 4)
     gradients = size * count
     bucket = 2 * size * min(DEEPSPEED_BUCKET, count)
-    gathered = _gathered(setting, kept_whole=False) if stage == 3 else 0
+    gathered = _of_a_layer(setting) if stage == 3 else 0
     found = {
         "weights": weights / (n if stage == 3 else 1),
         "gradients": gradients / (n if stage >= 2 else 1),
@@ -170,3 +191,10 @@ def _zero(setting: Setting, strategy: DeepSpeed, base: float, count: int) -> Sta
         host += found["weights"] if strategy.offload_parameters == "cpu" else 0
         found["weights"] = 0
     return States(**found, gathered=gathered, buckets=bucket, host=host)
+
+
+def _of_a_layer(setting: Setting) -> float:
+    """Weights that ZeRO-3 has whole: two layers and the embeddings, and the gradients of a layer."""
+    layer = counting.layer(setting.shape)
+    gradients = 0 if setting.adapted else layer
+    return BYTES[setting.compute] * (min(2, setting.shape.layers) * layer + _tables(setting.shape) + gradients)

@@ -8,11 +8,13 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed import DeviceMesh
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -21,14 +23,19 @@ from trl.trainer.utils import add_fused_lm_head
 from llmrecipe.estimate.setting import PAIRS, Setting
 from llmrecipe.estimate.shape import Shape
 from llmrecipe.facts import families
+from llmrecipe.preflight import fake_shards
 from llmrecipe.stages import adapters
+from llmrecipe.strategies import DDP, FSDP, Single, together
 from llmrecipe.trainers import losses, supervised
 from llmrecipe.vocabulary import Full
 
 OURS = ("pretrain", "sft")
 LIBRARY = ("dpo", "kto", "grpo", "rloo")
-FEW_LAYERS = 4
-"""Layers beyond which a model is traced with two and with four of them; each further one takes what the two more do."""
+FEW_LAYERS = (4, 6)
+"""A model of more layers than the second is traced with either: each further one takes what the two more do."""
+
+
+MOMENTS = ("loss", "top", "bottom", "step")
 
 
 class TraceError(ValueError):
@@ -39,11 +46,21 @@ class TraceError(ValueError):
 class Traced:
     """Peak bytes of one device at the moments of the second step, in which the optimizer has its state."""
 
-    loss: float
-    backward: float
-    step: float
     layers: int
     """Layers that were traced; fewer than the model has when the rest was extrapolated."""
+    loss: float
+    """From the first layer to the loss."""
+    top: float
+    """The backward pass of the loss and of the last two layers."""
+    bottom: float
+    """That of the first two layers, and of the embeddings; what is in between takes less than the one or the other."""
+    step: float
+    """The step of the optimizer."""
+
+    @property
+    def backward(self) -> float:
+        """The largest of the backward pass."""
+        return max(self.top, self.bottom)
 
     @property
     def peak(self) -> float:
@@ -52,21 +69,21 @@ class Traced:
 
 
 def trace(setting: Setting) -> Traced:
-    """What one device holds in a training step of one process, every token being learned from.
+    """What one device holds in a training step, every token being learned from.
 
     Raises:
         TraceError: the method, the quantization or the strategy is none that runs over fake tensors.
     """
     check(setting)
-    layers = setting.shape.layers
-    if layers <= FEW_LAYERS:
-        return _trace(setting, layers)
-    few, more = _trace(setting, FEW_LAYERS // 2), _trace(setting, FEW_LAYERS)
-    beyond = (layers - FEW_LAYERS) / (FEW_LAYERS // 2)
-    loss, backward, step = (
-        b + (b - a) * beyond for a, b in ((few.loss, more.loss), (few.backward, more.backward), (few.step, more.step))
-    )
-    return Traced(loss, backward, step, layers=FEW_LAYERS)
+    sharded = isinstance(setting.strategy, FSDP)
+    with fake_shards.mesh(setting) if sharded else nullcontext() as over:
+        layers, (few, more) = setting.shape.layers, FEW_LAYERS
+        if layers <= more:
+            return _trace(setting, layers, over)
+        one, other = _trace(setting, few, over), _trace(setting, more, over)
+    beyond = (layers - more) / (more - few)
+    moments = {name: (getattr(one, name), getattr(other, name)) for name in MOMENTS}
+    return Traced(layers=more, **{name: b + (b - a) * beyond for name, (a, b) in moments.items()})
 
 
 def check(setting: Setting) -> None:
@@ -80,8 +97,8 @@ def check(setting: Setting) -> None:
         what = f"the method `{setting.method.kind}`"
     elif setting.quantization.kind != "none" and importlib.util.find_spec("bitsandbytes") is None:
         what = f"`quantization: {setting.quantization.kind}` without the package bitsandbytes"
-    elif setting.strategy.kind not in ("single", "ddp"):
-        what = f"`distributed: {setting.strategy.kind}`"
+    elif (spread := _spread(setting)) is not None:
+        what = spread
     elif setting.shape.experts:
         what = "a mixture of experts, whose tokens go where numbers say,"
     elif setting.optimizer.kind not in ("adamw", "sgd") or getattr(setting.optimizer, "bits", 32) == 8:
@@ -92,12 +109,29 @@ def check(setting: Setting) -> None:
         raise TraceError(f"{what} cannot be traced; the estimate without --trace covers it")
 
 
-def _trace(setting: Setting, layers: int) -> Traced:
+def _spread(setting: Setting) -> str | None:
+    """What of the strategy cannot be traced."""
+    match setting.strategy:
+        case FSDP(cpu_offload=True):
+            return "`cpu_offload`"
+        case FSDP() as strategy if together(strategy) > 1:
+            return "a model that is split over devices"
+        case FSDP() if setting.adapted and setting.weights != "float32":
+            return "`fsdp` with an adapter in another type than its base"
+        case Single() | DDP() | FSDP():
+            return None
+        case _:
+            return f"`distributed: {setting.strategy.kind}`"
+
+
+def _trace(setting: Setting, layers: int, over: DeviceMesh | None) -> Traced:
     quantized = _quantized(setting)  # Loaded first: it makes tables of numbers.
     model = _skeleton(setting, layers)
     with FakeTensorMode(allow_non_fake_inputs=True), quantized.as_on_an_accelerator() if quantized else nullcontext():
         beside = quantized.materialize(model) if quantized else []
         _materialize(model)
+        if over is not None:
+            fake_shards.shard(model, setting, over)
         return _steps(setting, model, beside, layers)
 
 
@@ -171,22 +205,26 @@ def _steps(setting: Setting, model: Any, beside: list[Any], layers: int) -> Trac
         torch.optim.AdamW(trained, fused=True) if setting.optimizer.kind == "adamw" else torch.optim.SGD(trained)
     )
     reference = _frozen_copy(setting, layers) if _has_reference(setting) else None
-    tracker = _Tracker()
     batch = _batch(setting)
+    tracker = _Tracker()
     tracker.track_external(optimizer, model, *beside, *([reference] if reference is not None else []), *batch.values())
-    peaks: dict[str, float] = {}
+    phases = _Phases(tracker)
+    phases.follow(model, layers)
     for _ in range(2):
-        peaks = dict.fromkeys(("loss", "backward", "step"), 0.0)
-        for _ in range(min(setting.accumulation, 2)):
-            with _tracked(tracker, peaks, "loss"), _Answers(setting), _as_on_an_accelerator():
+        phases.peaks.clear()
+        batches = min(setting.accumulation, 2)
+        for number in range(batches):
+            if isinstance(setting.strategy, FSDP) and not setting.strategy.sync_each_batch:
+                model.set_requires_gradient_sync(number == batches - 1)
+            with phases.of("loss"), _Answers(setting), _as_on_an_accelerator():
                 loss = _loss(setting, model, reference, batch)
-            with _tracked(tracker, peaks, "backward"), _Answers(setting), _as_on_an_accelerator():
+            with phases.of("bottom"), _Answers(setting), _as_on_an_accelerator():
                 loss.backward()
             del loss
-        with _tracked(tracker, peaks, "step"):
+        with phases.of("step"):
             optimizer.step()
         optimizer.zero_grad()
-    return Traced(**peaks, layers=layers)
+    return Traced(layers=layers, **{name: phases.peaks.get(name, 0.0) for name in MOMENTS})
 
 
 def _has_reference(setting: Setting) -> bool:
@@ -235,13 +273,40 @@ class _Tracker(MemTracker):  # type: ignore[misc]
         pass
 
 
-@contextmanager
-def _tracked(tracker: MemTracker, peaks: dict[str, float], name: str) -> Iterator[None]:
-    """Note the peak of a block: it begins anew with each."""
-    with tracker:
-        yield
-    found = sum(device["Total"] for device in tracker.get_tracker_snapshot("peak").values())
-    peaks[name] = max(peaks[name], found)
+class _Phases:
+    """The peaks of the parts of a step."""
+
+    def __init__(self, tracker: MemTracker) -> None:
+        self.tracker = tracker
+        self.peaks: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Note the peak of a block: it begins anew with each."""
+        with self.tracker:
+            yield
+        self._note(name)
+
+    def follow(self, model: Any, count: int) -> None:
+        """Let the backward pass of the layers say how far it has come."""
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        for number, layer in enumerate(base.get_decoder().layers):
+            name = "top" if number >= count - 2 else "bottom" if number < 2 else "between"
+            layer.register_forward_pre_hook(partial(self._watch, name), with_kwargs=True)
+
+    def _watch(self, name: str, _: Any, inputs: Any, others: Any) -> None:
+        hidden = inputs[0] if inputs else others["hidden_states"]
+        if hidden.requires_grad:
+            hidden.register_hook(partial(self._passed, name))
+
+    def _passed(self, name: str, _: Any) -> None:
+        self._note(name)
+        self.tracker._peak_mem_snap = self.tracker.get_tracker_snapshot("current")
+        self.tracker._peak_mem = {device: found["Total"] for device, found in self.tracker._peak_mem_snap.items()}
+
+    def _note(self, name: str) -> None:
+        found = sum(device["Total"] for device in self.tracker.get_tracker_snapshot("peak").values())
+        self.peaks[name] = max(self.peaks.get(name, 0.0), found)
 
 
 class _Answers(TorchDispatchMode):  # type: ignore[misc]

@@ -87,7 +87,7 @@ def _check_launcher(spec: Train, wanted: Mapping[str, str]) -> None:
         raise StageError(error.message, error.help) from None
     if found is not None:
         field = accelerating.difference(spec.distributed, found)
-        if field is not None and field != "nvme_path":
+        if field is not None:
             ours, theirs = (_said(strategy, field) for strategy in (spec.distributed, found))
             raise StageError(f"the plan says `{field}: {ours}`, and the launcher says `{field}: {theirs}`", CHANGE)
     for name, value in wanted.items():
@@ -192,6 +192,18 @@ def sum_exactly(trainer: Any) -> None:
         plugin.mixed_precision_policy = dataclasses.replace(policy, reduce_dtype=torch.float32, output_dtype=None)
 
 
+def options(spec: Train) -> dict[str, Any]:
+    """What the trainer has to be told of the strategy; the rest goes by the environment and its plugins.
+
+    By itself it lets FSDP hold the gradients of an accumulation whole, on every device.
+    """
+    if not isinstance(spec.distributed, FSDP) or not spec.distributed.sync_each_batch:
+        return {}
+    written: Any = spec.arguments.get("accelerator_config") or {}
+    accumulation = {"sync_each_batch": True} | (written.get("gradient_accumulation_kwargs") or {})
+    return {"accelerator_config": written | {"gradient_accumulation_kwargs": accumulation}}
+
+
 def multiple(strategy: Distributed) -> int:
     """What the length of a padded sequence has to be a multiple of."""
     return context_parallel.multiple(strategy.context_parallel_size) if isinstance(strategy, FSDP) else 1
@@ -286,7 +298,9 @@ def _fsdp(trainer: Any, accelerator: Any, strategy: FSDP) -> str | None:
     if accelerator.distributed_type != DistributedType.FSDP:
         return f"its type is {accelerator.distributed_type.value}"
     plugin = accelerator.state.fsdp_plugin
+    synced = accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)
     found = {
+        "sync_each_batch": (synced, strategy.sync_each_batch),
         "fsdp_version": (plugin.fsdp_version, 2),
         "reshard_after_forward": (plugin.reshard_after_forward, strategy.sharding != "grad"),
         "cpu_offload": (isinstance(plugin.cpu_offload, CPUOffloadPolicy), strategy.cpu_offload),
