@@ -84,6 +84,9 @@ def _steps(setting: Setting) -> Iterator[tuple[str, str, Setting]]:
             "the same, and less of the accelerator is used",
             replace(setting, rows=1, accumulation=setting.accumulation * rows),
         )
+    if isinstance(setting.strategy, FSDP) and setting.accumulation > 1 and not setting.strategy.sync_each_batch:
+        spread = setting.strategy.model_copy(update={"sync_each_batch": True})
+        yield "distributed.sync_each_batch: true", "more traffic", replace(setting, strategy=spread)
     if setting.checkpointing is None:
         yield (
             "training.gradient_checkpointing: true",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators
-from llmrecipe.lint.rule import Case, Finding, Put, rule
+from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
 from llmrecipe.mending import nearest
 from llmrecipe.strategies import FSDP, Single, together
 
@@ -250,3 +250,49 @@ def bert_under_fsdp(case: Case) -> Iterator[Finding]:
     if figures.family == "bert":
         help_ = "use `{kind: ddp}` or `{kind: deepspeed}`, or a model such as ModernBERT"
         yield Finding("distributed.kind", "FSDP cannot shard a BERT, whose head has a bias that is held twice", help_)
+
+
+@rule("LR428", "warning")
+def whole_gradients_without_accumulation(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `sync_each_batch: false` stands where a step has several batches.
+
+    ## Why is this bad?
+    It says when the gradients of an accumulation are spread. A step of one batch has none, and spreads them at once.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {per_device_train_batch_size: 8, global_batch_size: 64}
+    distributed: {kind: fsdp, sync_each_batch: false}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {per_device_train_batch_size: 8, global_batch_size: 128}
+    distributed: {kind: fsdp, sync_each_batch: false}
+    hardware: {accelerator: h100-80gb, num_accelerators: 8}
+    ```
+    """
+    training, strategy, hardware = case.recipe.training, case.recipe.distributed, case.recipe.hardware
+    if not isinstance(strategy, FSDP) or strategy.sync_each_batch:
+        return
+    groups = hardware.num_accelerators * hardware.num_nodes // together(strategy)
+    at_once = training.per_device_train_batch_size * max(1, groups)
+    if training.global_batch_size is None or training.global_batch_size <= at_once:
+        message = f"a step has one batch of {at_once} sequences: nothing is accumulated"
+        at = "distributed.sync_each_batch"
+        yield Finding(
+            at, message, "leave it out, or set a larger `training.global_batch_size`", fix=Drop(at), on_key=True
+        )
