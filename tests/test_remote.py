@@ -3,19 +3,32 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stand_in_hub import MEMBER, STRANGER, WORLD, StandIn, stand_in
+import transformers
+from datasets.arrow_reader import ReadInstruction
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCardData
+from stand_in_hub import MEMBER, STRANGER, WORLD, Published, StandIn, model, stand_in
 from test_lint import BLOCK, SECTIONS, write_texts
+from transformers.utils import CHAT_TEMPLATE_FILE
+from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from llmrecipe import hub
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.lint import RULES, lint
 from llmrecipe.preflight.checks import CHECKS as PREFLIGHT
 from llmrecipe.remote import CHECKS, Answer, Judged, Question, Refusal, Space, answers, judge, named
+from llmrecipe.remote.checks.dataset import PART, default, names
+from llmrecipe.remote.checks.model import FURTHER_TEMPLATES
+from llmrecipe.remote.checks.use import PICKLED, SAFE
 from llmrecipe.resolve import resolve
+from llmrecipe.stages.loading import AUTO_CLASSES
 from llmrecipe.validate import validate
+from llmrecipe.vocabulary import Head
 
 GIB = 2**30
 Checked = Callable[..., Judged]
@@ -106,6 +119,7 @@ def rows(more: str, format: str = "messages") -> str:
     return recipe(source=f"{{kind: hub, {more}, format: {format}}}")
 
 
+TEXT = "{kind: files, paths: [corpus.txt], format: text}"
 PROMPTS = "{kind: files, paths: [problems.jsonl], format: prompt}"
 SUMS = "dataset: openai/gsm8k, config: main"
 NAMES = "columns: {prompt: question, completion: answer}"
@@ -236,6 +250,65 @@ def test_a_silence_of_the_rule_silences_the_check_too(checked: Checked) -> None:
 def test_figures_of_a_text_model_are_found_in_its_section(checked: Checked, server: StandIn) -> None:
     published(server, "Qwen/Qwen3-0.6B", max_position_embeddings=None, text_config={"max_position_embeddings": 512})
     assert codes(checked(recipe())) == ["LR933"]
+
+
+def test_a_recipe_that_goes_on_from_another_has_the_figures_of_where_that_began(checked: Checked) -> None:
+    first = recipe()
+    second = recipe("{base: {recipe: style}}", training="{max_length: 41000}").replace("name: style", "name: longer")
+    (found,) = checked(f"{first}---\n{second}").findings
+    assert (found.code, found.span.line) == ("LR933", 13)
+
+
+# -- what the libraries do --
+
+
+@pytest.mark.parametrize("card", [one.card for one in WORLD.values() if isinstance(one, Published) and one.card])
+def test_configurations_and_the_default_are_those_of_datasets(card: dict[str, Any]) -> None:
+    configs = MetadataConfigs.from_dataset_card_data(DatasetCardData(**card))
+    assert names(card) == list(configs)
+    assert default(card) == (configs.get_default_config_name() if configs else None)
+
+
+@pytest.mark.parametrize("marked", [(), ("b",), ("default",), ("a", "b")])
+def test_the_default_is_chosen_as_datasets_does(marked: tuple[str, ...]) -> None:
+    listed = {name: {"config_name": name, "data_files": "x"} for name in ("a", "b", *marked)}
+    for name in marked:
+        listed[name]["default"] = True
+    card = {"configs": list(listed.values())}
+    configs = MetadataConfigs.from_dataset_card_data(DatasetCardData(**card))
+    with pytest.raises(ValueError, match="several default") if len(marked) == 2 else nullcontext():
+        assert default(card) == configs.get_default_config_name()
+
+
+@pytest.mark.parametrize("spec", ["train", "train[:10%]", "train[10:20]", "v1.0", "train[:50%](closest)"])
+def test_a_split_is_read_as_datasets_reads_it(spec: str) -> None:
+    part = PART.fullmatch(spec)
+    assert part is not None
+    assert part["name"] == ReadInstruction.from_spec(spec)._relative_instructions[0].splitname
+
+
+def test_the_names_of_files_are_those_of_transformers() -> None:
+    assert (*SAFE, *PICKLED) == (
+        transformers.utils.SAFE_WEIGHTS_NAME,
+        transformers.utils.SAFE_WEIGHTS_INDEX_NAME,
+        transformers.utils.WEIGHTS_NAME,
+        transformers.utils.WEIGHTS_INDEX_NAME,
+    )
+    assert (CHAT_TEMPLATE_FILE, f"{CHAT_TEMPLATE_DIR}/") == ("chat_template.jinja", FURTHER_TEMPLATES)
+
+
+@pytest.mark.parametrize("repo", ["Qwen/Qwen3-0.6B", "openai-community/gpt2", "google-t5/t5-small", "house/odd"])
+@pytest.mark.parametrize("head", ["causal", "masked", "reward"])
+def test_transformers_loads_what_is_said_to_be_known(repo: str, head: Head, server: StandIn, checked: Checked) -> None:
+    server.world["models", "house/odd"] = model({"model_type": "of-tomorrow"})
+    method = {"causal": "pretrain", "masked": "mlm", "reward": "reward"}[head]
+    known = "LR931" not in codes(checked(recipe(f"{{base: {repo}}}", TEXT, f"{{kind: {method}}}")))
+    try:
+        config = transformers.AutoConfig.from_pretrained(repo)
+    except ValueError:
+        assert not known
+    else:
+        assert (type(config) in AUTO_CLASSES[head]._model_mapping) is known
 
 
 # -- the disk --

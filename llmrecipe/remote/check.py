@@ -1,17 +1,19 @@
 """What a check is: one documented function from a case to findings, and the table of all of them."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmrecipe.diagnostics import Severity
 from llmrecipe.document import Document
 from llmrecipe.lint import Finding
+from llmrecipe.lint.figures import first
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.data import Hub
 from llmrecipe.remote.named import Named
-from llmrecipe.remote.repository import Answers, Refusal, Repository, Space
+from llmrecipe.remote.repository import Answers, Question, Refusal, Repository, Space
 from llmrecipe.source import Path as Location
+from llmrecipe.vocabulary import RecipeReference
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Case:
     """What this document names."""
     answers: Answers
     space: Space
+    recipes: Mapping[str, Recipe]
+    """The recipes that this one may refer to, by name."""
 
     @property
     def recipe(self) -> Recipe:
@@ -33,6 +37,21 @@ class Case:
     def base(self) -> Repository | None:
         """The base of the recipe, when it is a repository that can be read."""
         return next((found for one, found in self.models() if one.at == ("model", "base")), None)
+
+    @property
+    def origin(self) -> Repository | None:
+        """The published model that the recipe begins with: through other recipes, and of a merge the first."""
+        recipe, seen = self.recipe, set[str]()
+        while isinstance(base := first(recipe), RecipeReference):
+            if base.name in seen or base.name not in self.recipes:
+                return None
+            seen.add(base.name)
+            recipe = self.recipes[base.name]
+        if not isinstance(base, str):
+            return None
+        revision = recipe.model.revision if isinstance(recipe.model.base, str) else None
+        found = self.answers.get(Question("model", base, revision))
+        return found if isinstance(found, Repository) else None
 
     def refusals(self) -> Iterator[tuple[Named, Refusal]]:
         """What cannot be read."""

@@ -33,8 +33,9 @@ class Judged:
 def judge(documents: Sequence[Document], answers: Answers, space: Space) -> Judged:
     """What every check finds in every document, without what they silence."""
     judged = Judged()
+    recipes = {document.recipe.name: document.recipe for document in documents}
     for document in documents:
-        case = Case(document, named(document), answers, space)
+        case = Case(document, named(document), answers, space, recipes)
         for check in CHECKS.values():
             _judge(check, case, judged)
     return judged

@@ -151,8 +151,8 @@ def rows_beyond_the_positions(case: Case) -> Iterator[Finding | Sound]:
     training: {max_length: 1024}
     ```
     """
-    base, length = case.base, case.recipe.training.max_length
-    positions = said(base.config, "max_position_embeddings", "n_positions") if base is not None else None
+    origin, length = case.origin, case.recipe.training.max_length
+    positions = said(origin.config, "max_position_embeddings", "n_positions") if origin is not None else None
     if not isinstance(positions, int) or case.recipe.method is None:
         return
     if length <= positions:
@@ -190,8 +190,8 @@ def narrower_than_the_checkpoint(case: Case) -> Iterator[Finding | Sound]:
     method: {kind: sft}
     ```
     """
-    base = case.base
-    stored = said(base.config, "dtype", "torch_dtype") if base is not None else None
+    origin = case.origin
+    stored = said(origin.config, "dtype", "torch_dtype") if origin is not None else None
     for at in _in_float16(case.recipe) if stored is not None else ():
         if stored == "bfloat16":
             message = "the weights of this model were made for the range of `bfloat16`"

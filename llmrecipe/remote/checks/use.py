@@ -50,10 +50,13 @@ def repository_of_another_kind(case: Case) -> Iterator[Finding | Sound]:
             repo, other = one.question.repo, "dataset" if one.question.kind == "model" else "model"
             yield Finding(one.at, f"`{repo}` is a {other}, and no {one.question.kind}", f"write the {other} elsewhere")
     for one, found in case.models():
-        if not _weights(found) and "config.json" not in found.files and "adapter_config.json" in found.files:
+        if "adapter_config.json" in found.files:
             base = (found.adapter_config or {}).get("base_model_name_or_path")
-            help_ = f"start from its base{f', `{base}`' if base else ''}, or from a model that it was merged into"
-            yield Finding(one.at, f"`{one.question.repo}` holds an adapter, and no model", help_)
+            under = f", `{base}`" if base else ""
+            what = "an adapter beside its weights, which Transformers would load on its base" + under
+            what = what if _weights(found) else "an adapter, and no model"
+            help_ = f"start from its base{under}, or from a model that it was merged into"
+            yield Finding(one.at, f"`{one.question.repo}` holds {what}", help_)
         elif not _weights(found) and any(name.endswith(".gguf") for name in found.files):
             message = f"`{one.question.repo}` holds GGUF files alone, which can be run and not loaded for training"
             yield Finding(one.at, message, f"use the model that they were made from{_origin(found)}")
