@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tokenizers import processors
 
+from llmrecipe.facts import checks
 from llmrecipe.lock import pin
 from llmrecipe.lower import lower
 from llmrecipe.plan import Plan, Train
@@ -20,6 +21,7 @@ from llmrecipe.preflight.case import Case
 from llmrecipe.preflight.checks import CHECKS
 from llmrecipe.preflight.examine import _findings
 from llmrecipe.preflight.job import Examination, Found
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 from llmrecipe.resolve import resolve
 from llmrecipe.validate import validate
 
@@ -156,6 +158,10 @@ def test_a_check_finds_its_mistake_and_nothing_in_what_is_mended(entry, side, mo
 
 def test_every_check_has_a_fixture() -> None:
     assert {entry["code"] for entry in ALL_ENTRIES} == CHECKS.keys()
+
+
+def test_rules_know_codes_and_names_of_all_checks() -> None:
+    assert checks() == {code: check.name for code, check in {**CHECKS, **REMOTE_CHECKS}.items()}
 
 
 @pytest.mark.parametrize("code", sorted(CHECKS))

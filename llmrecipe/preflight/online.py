@@ -12,17 +12,22 @@ from llmrecipe.trainers.reward_code import allowed
 from llmrecipe.trainers.rewards import Checked, Rewards, Text, build, check_references
 from llmrecipe.vocabulary import Length
 
-METHODS = ("grpo", "rloo", "ppo")
 ANSWER = 8
 """Longest answer of a trial, in tokens."""
 
 GROUPED: dict[str, Any] = {
-    "num_generations": 2, "num_generations_eval": None, "num_iterations": 1, "steps_per_generation": 1,
-    "generation_batch_size": None, "mask_truncated_completions": False, "use_vllm": False,
+    "num_generations": 2, "num_iterations": 1, "steps_per_generation": 1, "mask_truncated_completions": False,
 }  # fmt: skip
-"""Options of GRPO and RLOO for one prompt with two answers at a time. None of these answers comes to its end."""
-PPO: dict[str, Any] = {"num_ppo_epochs": 1, "num_mini_batches": 1, "reward_clip": None, "use_vllm": False}
-"""Options of PPO for two prompts at a time, whose rewards stay apart."""
+"""Options of GRPO and RLOO for one prompt with two answers at a time. Hardly one of these comes to its end."""
+PPO: dict[str, Any] = {"num_ppo_epochs": 1, "num_mini_batches": 1}
+"""Options of PPO for two prompts at a time."""
+ABSENT = (
+    "generation_batch_size", "num_generations_eval",  # of more answers
+    "use_vllm", "use_transformers_continuous_batching", "use_transformers_paged", "cache_implementation",
+    "log_completions", "log_completions_hub_repo",
+    "reward_clip", "reward_clip_range",  # Rewards are to differ.
+)  # fmt: skip
+"""Options of a recipe that the trial goes without."""
 
 APART = Length(kind="length", name="trial", min=1)
 """One more reward: what says it is `_apart`."""
@@ -32,16 +37,12 @@ STEP = 0.6180339887
 
 def shortened(spec: Train) -> Train:
     """The training with short answers, few of them, and with one more reward."""
-    said = spec.arguments
-    longest = min(ANSWER, _whole(said, "max_completion_length"))
-    options: dict[str, Any] = {"max_completion_length": longest} | (PPO if spec.method == "ppo" else GROUPED)
+    said: dict[str, Any] = {name: value for name, value in spec.arguments.items() if name not in ABSENT}
+    longest = min(ANSWER, said["max_completion_length"])
+    options = said | (PPO if spec.method == "ppo" else GROUPED) | {"max_completion_length": longest}
     if "min_completion_length" in said:
-        options["min_completion_length"] = min(longest, _whole(said, "min_completion_length"))
-    return spec.model_copy(update={"arguments": said | options, "rewards": [*spec.rewards, APART]})
-
-
-def _whole(arguments: Mapping[str, Any], name: str) -> int:
-    return int(arguments[name])
+        options["min_completion_length"] = min(longest, said["min_completion_length"])
+    return spec.model_copy(update={"arguments": options, "rewards": [*spec.rewards, APART]})
 
 
 def prompts(rows: Dataset, count: int) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ def trial(case: Case) -> Trial:
         heads = {role: roles.HEADS.get(role, "causal") for role in case.spec.models}
         inputs = {role: folder_of(case, case.spec.models[role], head, role) for role, head in heads.items()}
     except (StageError, AttributeError, TypeError, ZeroDivisionError, RuntimeError) as error:
-        found.untried.append(f"no trial step: the architecture cannot be made small ({loading.reason(error)})")
+        found.untried.append(f"no trial step: tiny models cannot be made ({loading.reason(error)})")
         return found
     inputs |= {"model": tiny, "tokenizer": tiny, "dataset": _dataset(case, rows)}
     spec, rewards = _spec(case), online.WatchedRewards(case)

@@ -126,15 +126,15 @@ def prompts_without_a_reference(case: "Case") -> Iterator[Finding]:
     one; and where every reward does, an error with PPO for a single prompt without, else a warning above 2 %.
 
     ## Why is this bad?
-    No reward says anything of their answers. PPO stops at the first of them; GRPO and RLOO generate, count 0 for each
-    answer of the group and learn nothing.
+    No reward says anything of their answers. PPO stops at the first of them; GRPO and RLOO generate all answers of the
+    group and learn from none.
 
     ## How to mend it
     Name the column that holds the reference (`columns: {reference: answer}`), drop rows that have none, or add a reward
     that needs none.
 
     ## Source
-    GRPOTrainer of TRL 1.16 adds up rewards that are None as 0; our PPO refuses them.
+    GRPOTrainer of TRL 1.16 gives an answer for which every reward is None an advantage of 0; our PPO refuses it.
     """
     missing = sum(not row["reference"] for row in case.rows) if case.spec.rewards else 0
     if not missing:
@@ -170,7 +170,7 @@ def answers_that_no_reward_judges(case: "Case") -> Iterator[Finding]:
     Let one of the functions give a number to every answer, 0 for instance to one that it cannot read.
 
     ## Source
-    The trainer of PPO itself; GRPO and RLOO count 0.
+    The trainer of PPO itself; GRPO and RLOO of TRL 1.16 leave such answers out.
     """
     unjudged = case.trial.unjudged
     if case.spec.method == "ppo" and unjudged is not None and unjudged[0]:
