@@ -12,6 +12,7 @@ from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
 from llmrecipe.preflight.checks import CHECKS
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 from llmrecipe.schema import Section
 
 FOLDER = Path(__file__).parent / "coverage"
@@ -95,6 +96,7 @@ def pages() -> dict[str, str]:
     """Code -> where its manual page is, from the folder of the page."""
     named = {error.code: error.name for error in (*DOCUMENT_ERRORS, *COMMAND_ERRORS)}
     named |= {rule.code: rule.name for rule in RULES.values()} | checks()
+    named |= {check.code: check.name for check in REMOTE_CHECKS.values()}
     return {code: f"rules.md#{code.lower()}-{name}" for code, name in named.items()}
 
 

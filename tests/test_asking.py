@@ -90,6 +90,12 @@ def test_code_scanning_gets_the_manual_page(server: StandIn, capsys: pytest.Capt
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["LR921"]
 
 
+def test_a_document_silences_what_the_hub_says(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("lost.yaml").write_text(Path("lost.yaml").read_text() + "lint: {ignore: [LR921]}\n")
+    assert called(capsys, "lost.yaml")[:2] == (0, [])
+    assert called(capsys, "--online", "--strict", "lost.yaml")[:2] == (0, [])
+
+
 @pytest.mark.parametrize("trouble", [500, 429, "garbage"])
 def test_a_hub_in_trouble_is_said_once_in_a_call(
     trouble: int | str, server: StandIn, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,7 @@ import pytest
 from llmrecipe.command_errors import COMMAND_ERRORS
 from llmrecipe.document_errors import DOCUMENT_ERRORS
 from llmrecipe.lint import RULES
+from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 from llmrecipe.watching import Watchdog
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
@@ -51,9 +52,11 @@ def test_at_least_a_hundred_are_caught() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_what_is_said_to_catch_a_failure_has_an_example_of_it_and_a_sound_one(name: str) -> None:
-    """Those of rules are run by test_lint.py, and those of documents by test_diagnostics.py."""
+    """Those of rules are run by test_lint.py, of the Hub by test_remote.py, of documents by test_diagnostics.py."""
     if name in RULES:
         assert len(EXAMPLE.findall(RULES[name].page)) == 2
+    elif name in REMOTE_CHECKS:
+        assert len(EXAMPLE.findall(REMOTE_CHECKS[name].page)) == 2
     elif name in CHECKS:
         assert re.search(rf"^- code: {name}$", _texts("preflight/*.yaml"), re.MULTILINE)
     elif name in {error.code for error in DOCUMENT_ERRORS}:

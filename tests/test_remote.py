@@ -271,10 +271,8 @@ def test_configurations_and_the_default_are_those_of_datasets(card: dict[str, An
 
 @pytest.mark.parametrize("marked", [(), ("b",), ("default",), ("a", "b")])
 def test_the_default_is_chosen_as_datasets_does(marked: tuple[str, ...]) -> None:
-    listed = {name: {"config_name": name, "data_files": "x"} for name in ("a", "b", *marked)}
-    for name in marked:
-        listed[name]["default"] = True
-    card = {"configs": list(listed.values())}
+    each = dict.fromkeys(("a", "b", *marked))
+    card = {"configs": [{"config_name": name, "data_files": "x", "default": name in marked} for name in each]}
     configs = MetadataConfigs.from_dataset_card_data(DatasetCardData(**card))
     with pytest.raises(ValueError, match="several default") if len(marked) == 2 else nullcontext():
         assert default(card) == configs.get_default_config_name()
