@@ -115,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         words = [unquote(word) for word in parts.path.strip("/").split("/")]
         if self._token() not in (None, MEMBER, STRANGER):
             return self._refuse(401, None, "Invalid credentials in Authorization header")
+        if words == ["api", "agent-harnesses"]:  # A question of the client's own, for its statistics.
+            return self._refuse(404, None, "not here")
         if words[0] == "api" and len(words) == 2:
             return self._listing(words[1], {name: value[0] for name, value in parse_qs(parts.query).items()})
         if words[0] == "api":
@@ -305,6 +307,7 @@ WORLD: World = {
     ("models", "house/style-lora"): Published({"adapter_config.json": LORA, "adapter_model.safetensors": 9_000_000}),
     ("models", "house/Qwen3-GGUF"): Published({"qwen3-q8_0.gguf": 10**9}, {"base_model": ["Qwen/Qwen3-0.6B"]}),
     ("models", "house/original-weights"): Published({"params.json": {}, "consolidated.safetensors": 10**9}),
+    ("models", "house/named-weights"): model({**QWEN3, "transformers_weights": "w.safetensors"}, {"w.safetensors": 9}),
     ("models", "house/pickled"): model(weights={"pytorch_model.bin": 10**9}),
     ("models", "house/own-architecture"): model(OWN, tags=("v1.0",)),
     ("models", "house/rounded"): model({**QWEN3, "quantization_config": {"quant_method": "gptq", "bits": 4}}),

@@ -21,8 +21,9 @@ from llmrecipe import hub
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.lint import RULES, lint
 from llmrecipe.preflight.checks import CHECKS as PREFLIGHT
-from llmrecipe.remote import CHECKS, Answer, Judged, Question, Refusal, Space, answers, judge, named
+from llmrecipe.remote import CHECKS, Answer, Judged, Question, Refusal, Repository, Space, answers, judge, named
 from llmrecipe.remote.checks.dataset import PART, default, names
+from llmrecipe.remote.checks.disk import model_bytes
 from llmrecipe.remote.checks.model import FURTHER_TEMPLATES
 from llmrecipe.remote.checks.use import PICKLED, SAFE
 from llmrecipe.resolve import resolve
@@ -176,6 +177,7 @@ def test_a_mistake_is_told_with_what_to_do(
     [
         recipe(),
         recipe(training="{max_length: 40960}"),
+        recipe("{base: house/named-weights}"),
         recipe("{base: house/rounded}").partition("data:")[0],
         recipe(source=PROMPTS, method="{kind: grpo, reward_model: house/judge}"),
         rows("dataset: house/silent-card, config: any, split: any"),
@@ -320,6 +322,19 @@ def test_what_lies_in_the_cache_needs_no_room(checked: Checked, server: StandIn,
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_text("")
     assert codes(checked(recipe(), free=GIB)) == []
+
+
+def test_of_several_formats_only_the_weights_that_are_loaded_count() -> None:
+    files = {
+        "model-00001-of-00002.safetensors": 10,
+        "model-00002-of-00002.safetensors": 10,
+        "model.fp16.safetensors": 7,
+    }
+    files |= {"pytorch_model.bin": 20, "config.json": 1, "original/consolidated.safetensors": 20, "q8.gguf": 9}
+    assert model_bytes(Repository("a/b", "0", files)) == 21
+    del files["model-00001-of-00002.safetensors"], files["model-00002-of-00002.safetensors"]
+    assert model_bytes(Repository("a/b", "0", files)) == 21
+    assert model_bytes(Repository("a/b", "0", files, cached=frozenset({"pytorch_model.bin"}))) == 1
 
 
 def test_rows_count_twice_and_a_repository_once(checked: Checked) -> None:

@@ -180,7 +180,8 @@ def missing_dataset_split(case: Case) -> Iterator[Finding | Sound]:
         if known.splits and missing:
             at = (*one.beside, "split") if "split" in source.model_fields_set else one.at
             near, _ = nearest(missing[0], known.splits)
-            help_ = f"did you mean `{near}`?" if near else f"it has {_several(known.splits)}"
+            write = "" if "split" in source.model_fields_set else "write `split`: "
+            help_ = f"did you mean `{near}`?" if near else f"{write}it has {_several(known.splits)}"
             alone = near is not None and source.split == missing[0]
             fix = Put((*one.beside, "split"), near) if alone else ()
             message = f"`{source.dataset}` has no split `{missing[0]}`"
@@ -234,7 +235,7 @@ def missing_dataset_column(case: Case) -> Iterator[Finding | Sound]:
         if missing := _unmapped(source, known):
             mapping = ", ".join(f"{column}: {nearest(column, known.columns)[0] or 'NAME'}" for column in missing)
             help_ = f"{has}; `columns: {{{mapping}}}` says which to take"
-            message = f"`{source.dataset}` has no column {_several(missing)}"
+            message = f"`{source.dataset}` has no column{'s' * (len(missing) > 1)} {_several(missing)}"
             yield Finding((*one.beside, "format"), message, help_)
 
 

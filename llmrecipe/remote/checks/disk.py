@@ -1,5 +1,6 @@
 """Whether what is to be downloaded fits the disk of this machine."""
 
+import re
 from collections.abc import Iterator
 
 from llmrecipe.lint.data import EXTENSIONS
@@ -14,14 +15,17 @@ BESIDE_WEIGHTS = (".json", ".model", ".txt", ".jinja", ".py")
 ROWS = (*EXTENSIONS, ".arrow", ".zst", ".zip")
 """Files that Datasets reads rows from."""
 
+SAFE = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+PICKLED = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
+"""Weights, whole or in shards; those of a variant (`model.fp16.safetensors`) are left where they are."""
+
 GIB = 2**30
 
 
 def model_bytes(found: Repository) -> int:
     """Bytes that are downloaded of a model: the weights that Transformers takes, and the small files at the top."""
     top = {name: size for name, size in found.files.items() if "/" not in name and name not in found.cached}
-    safe = {name for name in found.files if name.startswith("model") and name.endswith(".safetensors")}
-    pickled = {name for name in found.files if name.startswith("pytorch_model") and name.endswith(".bin")}
+    safe, pickled = ({name for name in found.files if kind.fullmatch(name)} for kind in (SAFE, PICKLED))
     taken = safe or pickled
     return sum(size for name, size in top.items() if name in taken or name.endswith(BESIDE_WEIGHTS))
 

@@ -65,7 +65,8 @@ def repository_of_another_kind(case: Case) -> Iterator[Finding | Sound]:
 
 
 def _weights(found: Repository) -> bool:
-    return any(name in found.files for name in (*SAFE, *PICKLED))
+    named = (found.config or {}).get("transformers_weights")  # Files of another name, said in `config.json`.
+    return named in found.files or any(name in found.files for name in (*SAFE, *PICKLED))
 
 
 def _origin(found: Repository) -> str:
