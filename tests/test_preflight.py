@@ -12,14 +12,15 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tokenizers import processors
 
+from llmrecipe import trust
 from llmrecipe.facts import checks
 from llmrecipe.lock import pin
 from llmrecipe.lower import lower
-from llmrecipe.plan import Plan, Train
+from llmrecipe.plan import PinnedFunction, Plan, Train
 from llmrecipe.preflight.artifacts import Artifacts
 from llmrecipe.preflight.case import Case
 from llmrecipe.preflight.checks import CHECKS
-from llmrecipe.preflight.examine import _findings
+from llmrecipe.preflight.examine import _file, _findings
 from llmrecipe.preflight.job import Examination, Found
 from llmrecipe.remote import CHECKS as REMOTE_CHECKS
 from llmrecipe.resolve import resolve
@@ -169,6 +170,21 @@ def test_every_check_has_a_page(code):
     page = CHECKS[code].page
     for part in ("## What it does", "## Why is this bad?", "## How to mend it", "## Source"):
         assert part in page
+
+
+def test_a_kept_result_depends_on_what_may_run(models, tmp_path, monkeypatch):
+    function = {"kind": "python", "path": "score.py", "function": "score"}
+    data = {"train": [{"kind": "files", "paths": ["problems.jsonl"], "format": "prompt"}]}
+    recipe = {"data": data, "method": {"kind": "ppo", "max_completion_length": 16, "reward_functions": [function]}}
+    files = {"problems.jsonl": [{"prompt": "Count", "reference": "1"}], "score.py": "def score(**columns): ...\n"}
+    case = case_of(tmp_path, models, {"recipe": recipe, "files": files}, ["rows"])
+    (reward,) = case.spec.rewards
+    assert isinstance(reward, PinnedFunction)
+    before = _file(case.job, case)
+    monkeypatch.setattr(trust, "trusted", lambda: frozenset({"0" * 64}))
+    assert _file(case.job, case) == before
+    monkeypatch.setattr(trust, "trusted", lambda: frozenset({"0" * 64, reward.file.sha256}))
+    assert _file(case.job, case) != before
 
 
 def test_the_trainings_of_the_base_recipe_are_clean(models, tmp_path):

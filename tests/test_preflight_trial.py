@@ -132,7 +132,7 @@ def test_python_that_is_not_trusted_is_not_called_and_said_so(models, tmp_path):
     case = case_of(tmp_path, models, part, ["rows", "trial"])
     assert list(found_in(case)) == []
     assert case.trial.untried == [
-        "`score` was not called: Python needs --allow-code",
+        "`score` was not called: Python needs --allow-code, or your trust list",
         "answers were not written by vLLM, which needs an accelerator",
     ]
 

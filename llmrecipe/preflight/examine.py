@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llmrecipe.plan import Stage
+from llmrecipe import __version__, trust
+from llmrecipe.plan import PinnedFunction, Stage
 from llmrecipe.preflight.artifacts import Artifacts
 from llmrecipe.preflight.case import Case, Unknown
 from llmrecipe.preflight.check import Check
@@ -89,7 +90,10 @@ def _file(job: Examination, case: Case) -> Path | None:
     recipe = case.recipe + "/"
     addresses = {name: address for name, address in job.plan.addresses().items() if name.startswith(recipe)}
     there = [stage.name for stage in job.plan.stages if artifacts_there(case, stage)]
-    content = [addresses, job.plan.addresses()[case.stage.name], there, job.tiers, job.show, job.allow_code]
+    functions = (reward.file.sha256 for reward in case.spec.rewards if isinstance(reward, PinnedFunction))
+    allowed = [job.allow_code, *sorted(trust.trusted().intersection(functions))]
+    known = [__version__, *CHECKS]
+    content = [addresses, job.plan.addresses()[case.stage.name], there, job.tiers, job.show, allowed, known]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return Path(job.store) / "preflight" / f"{digest}.json"
 

@@ -212,7 +212,9 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place, rewards: Buil
 def _rewarded(found: Trial, spec: Train, rewards: online.WatchedRewards) -> None:
     """What was heard of the rewards, and what was not tried."""
     found.reward_problems, found.unjudged = rewards.problems, rewards.unjudged()
-    found.untried += [f"`{name}` was not called: Python needs --allow-code" for name in sorted(rewards.uncalled)]
+    found.untried += [
+        f"`{name}` was not called: Python needs --allow-code, or your trust list" for name in sorted(rewards.uncalled)
+    ]
     if spec.arguments.get("use_vllm"):
         found.untried.append("answers were not written by vLLM, which needs an accelerator")
 
