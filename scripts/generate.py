@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 os.environ["LLMRECIPE_DOCUMENTED"] = "1"  # before the sections are imported: it makes them keep their docstrings
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of kernels that only its users would miss.
 
+import generate_architectures
 import generate_coverage
 import generate_facts
 import generate_reference
@@ -39,6 +41,7 @@ def outputs() -> dict[str, str]:
         "llmrecipe/facts/fields.json": generate_reference.fields_json(recipe),
         "llmrecipe/facts/trainers.json": generate_facts.trainers(),
         "llmrecipe/facts/model_types.json": generate_facts.model_types(),
+        "llmrecipe/facts/architectures.json": generate_architectures.architectures(),
     }
 
 
@@ -47,7 +50,6 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; fail when something is stale")
     check = arguments.parse_args().check
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of kernels that only its users would miss.
     stale = {name: text for name, text in outputs().items() if _read(ROOT / name) != text}
     for name, text in stale.items():
         print(f"{name} is stale: run `python scripts/generate.py`" if check else f"wrote {name}")

@@ -49,7 +49,7 @@ def test_patterns_and_exclusions_are_read_to_their_last_word(found: Found) -> No
     fine = r"adapter: {kind: lora, exclude_modules: [lm_head], rank_pattern: {'layers\.[0-9]+\.mlp\.down_proj': 4}}"
     assert found(fine) == {}
     assert "did you mean `down_proj`" in found("adapter: {kind: lora, alpha_pattern: {'.*donw_proj': 4}}")["LR235"]
-    assert "no `c_attn`" in found("adapter: {kind: lora, exclude_modules: [c_attn]}")["LR235"]
+    assert "no layer `c_attn`" in found("adapter: {kind: lora, exclude_modules: [c_attn]}")["LR235"]
 
 
 def test_experts_are_known_by_their_family(found: Found) -> None:

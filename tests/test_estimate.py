@@ -1,14 +1,23 @@
 """Parameter counts against the models that Transformers really builds."""
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
+from transformers.pytorch_utils import Conv1D
 
 from llmrecipe.estimate import parameters, weight_bytes
-from llmrecipe.estimate.counting import total
+from llmrecipe.estimate.counting import linears, total
 from llmrecipe.estimate.shape import of_facts
-from llmrecipe.facts import families, models
+from llmrecipe.facts import architectures, families, models
 from llmrecipe.vocabulary import Architecture
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import generate_model_facts
 
 SHAPES = [
     {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128},
@@ -46,9 +55,10 @@ def build(architecture: Architecture, vocab_size: int) -> torch.nn.Module:
         **architecture.model_dump(exclude={"family"}, exclude_none=True),
     }
     fields = {family.fields[name]: value for name, value in filled.items() if name in family.fields}
-    config = getattr(transformers, family.config)(vocab_size=vocab_size, pad_token_id=0, **fields, **family.constants)
+    classes = architectures()[architecture.family]
+    config = getattr(transformers, classes.config)(vocab_size=vocab_size, pad_token_id=0, **fields, **family.constants)
     with torch.device("meta"):
-        return getattr(transformers, family.model)(config)
+        return getattr(transformers, classes.model)(config)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["derived", "grouped", "head_dim"])
@@ -59,7 +69,7 @@ def test_the_count_is_that_of_the_built_model(family: str, shape: dict[str, int]
         {"family": family, **{name: value for name, value in shape.items() if name in known}}
     )
     model = build(architecture, vocab_size=301)
-    assert type(model).__name__ == families()[family].model
+    assert type(model).__name__ == architectures()[family].model
     assert parameters(architecture, 301) == sum(weight.numel() for weight in model.parameters())
 
 
@@ -67,6 +77,24 @@ def test_the_count_is_that_of_the_built_model(family: str, shape: dict[str, int]
 def test_the_figures_of_a_published_model_add_up_to_its_published_size(repo: str) -> None:
     facts = models()[repo]
     assert total(of_facts(facts)) == facts.parameters
+
+
+@pytest.mark.parametrize("family", sorted({facts.family for facts in models().values()}))
+def test_the_linear_layers_that_are_counted_are_those_of_the_built_model(family: str) -> None:
+    published = next(facts for facts in models().values() if facts.family == family)
+    facts = replace(published, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, head_dim=16, vocab_size=99,
+                    num_key_value_heads=4 if published.num_key_value_heads == published.num_attention_heads else 2,
+                    intermediate_size=published.intermediate_size and 96)  # fmt: skip
+    model = generate_model_facts.built(generate_model_facts.config_of(facts))
+    found = []
+    for name, module in model.named_modules():
+        if ".1." in name and isinstance(module, torch.nn.Linear):
+            found.append((name.rpartition(".")[2], module.in_features, module.out_features))
+        elif ".1." in name and isinstance(module, Conv1D):
+            found.append((name.rpartition(".")[2], *module.weight.shape))
+    counted = [(layer.name, layer.inputs, layer.outputs) for layer in linears(of_facts(facts))]
+    assert sorted(counted) == sorted(found)
+    assert {name for name, *_ in found} == set(architectures()[family].linear)
 
 
 def test_gpt2_without_positions_cannot_be_counted() -> None:

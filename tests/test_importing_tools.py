@@ -97,6 +97,10 @@ def _entry(found: Imported, key: str) -> Entry:
         (TRL + "num_generations: 4\n", "method.max_completion_length", 512),
         (TRL + "center_rewards_coefficient: 0.01\n", "training.learning_rate", 1e-4),
         (TRL + "load_in_4bit: true\nuse_peft: true\n", "model.quantization.double_quantization", False),
+        (AXOLOTL.replace("Qwen/Qwen3-0.6B", "google/gemma-2-2b-it"), "model.attention", "eager"),
+        (FACTORY.replace("Qwen/Qwen3-0.6B", "openai/gpt-oss-20b") + "flash_attn: auto\n", "model.attention", "eager"),
+        (TRL.replace("Qwen/Qwen3-0.6B", "openai/gpt-oss-20b"), "model.attention", "eager"),
+        (TRL, "model.attention", None),
     ],
 )
 def test_what_a_tool_does_without_being_told_is_written_out(run: Convert, text: str, path: str, value: Any) -> None:

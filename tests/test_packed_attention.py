@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, modeling_flash_attention_utils, modeli
 from transformers.integrations import flash_attention
 from transformers.models.falcon import modeling_falcon
 
-from llmrecipe.lint.attention import WITHOUT_FLEX
+from llmrecipe.facts import architectures
+from llmrecipe.lint.attention import has
 from llmrecipe.stages.place import StageError
 from llmrecipe.trainers import collator
 from llmrecipe.trainers.collator import collator_for
@@ -76,7 +77,7 @@ def documents() -> Iterator[torch.Tensor]:
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("family", small.FAMILIES)
 def test_packed_documents_give_the_logits_they_give_alone(family: str, attention: str, kernels: None) -> None:
-    if attention == "flex_attention" and family in WITHOUT_FLEX:
+    if not has(architectures()[family], attention):
         with pytest.raises(StageError, match="does not support an attention implementation through torch's flex"):
             small.model(family, attention)
         return

@@ -7,8 +7,7 @@ import pytest
 import small
 import torch
 
-from llmrecipe.facts import families
-from llmrecipe.lint.parallel import WHOLE_LAYERS, WHOLE_SEQUENCES
+from llmrecipe.facts import architectures, families
 from llmrecipe.stages import adapters, strategy
 from llmrecipe.stages.place import StageError
 from llmrecipe.strategies import FSDP
@@ -16,12 +15,12 @@ from llmrecipe.trainers import context_parallel, tensor_parallel
 from llmrecipe.trainers.staged import Staged
 from llmrecipe.vocabulary import LoRA
 
-CAUSAL = [name for name, family in families().items() if family.head == "causal"]
+CAUSAL = [name for name in families() if architectures()[name].head == "causal"]
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_the_rule_knows_which_families_can_be_split(family: str) -> None:
-    if family in WHOLE_LAYERS:
+def test_the_table_knows_which_families_can_be_split(family: str) -> None:
+    if not architectures()[family].splits:
         with pytest.raises(StageError, match=r"does not know how to split|cannot be saved"):
             tensor_parallel.plan_of(small.model(family), 2)
     else:
@@ -29,8 +28,8 @@ def test_the_rule_knows_which_families_can_be_split(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_the_rule_knows_which_families_can_have_their_sequences_shared_out(family: str) -> None:
-    if family in WHOLE_SEQUENCES:
+def test_the_table_knows_which_families_can_have_their_sequences_shared_out(family: str) -> None:
+    if not architectures()[family].shares:
         # Of experts the balance is measured over a batch, which is no matter of attention.
         with pytest.raises(StageError) if family != "qwen3_moe" else pytest.MonkeyPatch.context():
             context_parallel.check(small.model(family))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -146,6 +146,8 @@ class ModelFacts:
     num_experts_per_tok: int = 0
     moe_intermediate_size: int = 0
     """Width of one expert."""
+    quantization: str | None = None
+    """How the published weights are quantized; what `dtype` says is then the type of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,27 +172,72 @@ class TokenizerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """How an Architecture is said in the configuration class of its Transformers `model_type`."""
+class ArchitectureFacts:
+    """What the classes of a `model_type` in Transformers say. Names of modules are without what leads to them.
 
+    Where names depend on settings of the configuration, those of all usual ones are here; flags and what is said of
+    positions, windows and ties belong to a configuration with its defaults.
+    """
+
+    head: Literal["causal", "masked"]
+    """What its language models end in."""
     config: str
     """Class name in `transformers`."""
     model: str
     """Class name in `transformers`."""
+    linear: tuple[str, ...]
+    """Linear layers inside of the layers that repeat."""
+    embeddings: tuple[str, ...]
+    """Embeddings, that of the tokens first."""
+    output: str
+    """The layer that makes logits."""
+    parts: tuple[str, ...]
+    """All modules that have no other place here."""
+    classes: tuple[str, ...]
+    """Classes of modules that are made for this family."""
+    wrapped: tuple[str, ...] = ()
+    """Classes of the layers that FSDP wraps, and that nothing splits over devices."""
+    outside: tuple[str, ...] = ()
+    """Linear layers before and behind those that repeat, but for the output."""
+    norms: tuple[str, ...] = ()
+    convolutions: tuple[str, ...] = ()
+    """Which adapters take by name, and `all-linear` does not."""
+    experts: tuple[str, ...] = ()
+    """Weights of a mixture of experts that are no layers of their own, as `target_parameters` names them."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Layers that were there before Transformers 5 -> the weights that PEFT takes these names for."""
+    biases: tuple[str, ...] = ()
+    """Modules with a bias, and weights whose names say that they are biases."""
+    attention: tuple[str, ...] = ()
+    """Implementations that it has beside `eager`: `sdpa`, `flash`, `flex`."""
+    sliding: Literal["some", "all"] | None = None
+    """Layers whose attention sees a window: some by the design of the family, or all through one number."""
+    positions: Literal["rotary", "table", "alibi"] | None = None
+    """How it knows the order of tokens. None: in another way, or as the configuration says."""
+    tied: bool = False
+    """Whether the output is the embedding."""
+    splits: bool = False
+    """Whether Transformers says how its layers are split over devices, in ways that checkpoints can hold."""
+    shares: bool = False
+    """Whether its attention can be computed over shares of a sequence, unless `sliding` says `all`."""
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of all modules."""
+        named = (self.linear, self.outside, self.embeddings, (self.output,), self.norms)
+        return frozenset(name for names in (*named, self.convolutions, self.parts) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an Architecture is said in the configuration class of its Transformers `model_type`."""
+
     fields: Mapping[str, str]
     """Field of Architecture -> field of the class. What is missing, the family does not have."""
     constants: Mapping[str, Any]
     """Further fields that an Architecture of this family always sets."""
     heads_divide_hidden_size: bool
     """Whether `hidden_size` must be a multiple of `num_attention_heads` even when `head_dim` is given."""
-    linear: tuple[str, ...]
-    """Names of the linear layers of a decoder layer."""
-    embeddings: tuple[str, ...]
-    """Names of the embeddings; the output head is `lm_head` in every family."""
-    experts: tuple[str, ...]
-    """Weights of a mixture of experts that are no layers of their own."""
-    head: Literal["causal", "masked"] = "causal"
-    """What its models end in."""
     tokens: Sequence[str] = ("bos_token_id", "eos_token_id", "pad_token_id")
     """Fields of the class that name special tokens."""
 
@@ -279,13 +326,21 @@ def tokenizers() -> Mapping[str, TokenizerFacts]:
 
 
 @cache
+def architectures() -> Mapping[str, ArchitectureFacts]:
+    """`model_type` -> what the classes of the installed Transformers say."""
+    found = {}
+    for name, row in _table("architectures")["families"].items():
+        columns: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
+        }
+        found[name] = ArchitectureFacts(**columns)
+    return found
+
+
+@cache
 def families() -> Mapping[str, Family]:
     """Family of an Architecture -> how Transformers says it."""
-    lists = ("linear", "embeddings", "experts")
-    return {
-        name: Family(**entry | {field: tuple(entry.get(field, ())) for field in lists})
-        for name, entry in _table("families").items()
-    }
+    return {name: Family(**entry) for name, entry in _table("families").items()}
 
 
 @cache
@@ -315,6 +370,7 @@ def checks() -> Mapping[str, str]:
 
 __all__ = [
     "Accelerator",
+    "ArchitectureFacts",
     "Family",
     "ModelFacts",
     "TokenizerFacts",
@@ -322,6 +378,7 @@ __all__ = [
     "VLLMMetric",
     "VLLMOption",
     "accelerators",
+    "architectures",
     "checks",
     "families",
     "model_types",

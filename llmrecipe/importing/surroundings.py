@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from llmrecipe.facts import architectures, models
 from llmrecipe.importing.case import Case, Key
 from llmrecipe.importing.values import text
 
@@ -84,7 +85,7 @@ def attention(case: Case, key: Key, value: Any) -> None:
         "fa2": "flash_attention_2",
         "fa3": "flash_attention_3",
         "disabled": "eager",
-        "auto": "sdpa",
+        "auto": _own_attention(case),
         "flash": "flash_attention_2",
         "flex": "flex_attention",
         "sdp": "sdpa",
@@ -95,6 +96,18 @@ def attention(case: Case, key: Key, value: Any) -> None:
     else:
         case.block(key, f"the attention `{value}` has no equal here", ATTENTION_HELP)
         case.put("model.attention", "sdpa")
+
+
+def attention_untold(case: Case) -> None:
+    """What Transformers takes where the file says no attention, if it is not `sdpa`."""
+    if case.written("model.attention") is None and (own := _own_attention(case)) != "sdpa":
+        case.imply("model.attention", own, "what Transformers takes for a family that has no `sdpa`")
+
+
+def _own_attention(case: Case) -> str:
+    """What Transformers takes for the base when it is left to choose."""
+    known = models().get(str(case.written("model.base")))
+    return "sdpa" if known is None or "sdpa" in architectures()[known.family].attention else "eager"
 
 
 def cut_to(split: Any) -> tuple[str, int | None]:

@@ -7,8 +7,6 @@ from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.vocabulary import Full
 
-TIED = ("embed_tokens", "lm_head")
-
 
 @rule("LR221")
 def adapter_over_random_weights(case: Case) -> Iterator[Finding]:
@@ -148,14 +146,15 @@ def half_of_a_tied_pair(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures = case.recipe.model.adapter, case.figures
-    if isinstance(adapter, Full) or figures is None or not figures.tied:
+    adapter, figures, known = case.recipe.model.adapter, case.figures, case.architecture
+    if isinstance(adapter, Full) or figures is None or not figures.tied or known is None:
         return
+    tied = (known.embeddings[0], known.output)
     targets = [] if adapter.target_modules == "all-linear" else list(adapter.target_modules)
     for name, modules in (("modules_to_save", adapter.modules_to_save), ("target_modules", targets)):
         for module in modules:
             trl_refuses = name == "target_modules" and module == "lm_head"
-            if module in TIED and not trl_refuses:
+            if module in tied and not trl_refuses:
                 message = f"`{module}` shares its weights with the other end of the model"
                 yield Finding(f"model.adapter.{name}", message, "leave it out, or train every weight")
 

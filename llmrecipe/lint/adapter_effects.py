@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterator
 
-from llmrecipe.facts import families
-from llmrecipe.lint.adapter_patterns import AT, adapter_of, broken, last_word, patterns_of, targets_of
+from llmrecipe.lint.adapter_patterns import (
+    AT,
+    adapter_of,
+    broken,
+    embeddings_of,
+    last_word,
+    patterns_of,
+    targets_of,
+)
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
-
-WITHOUT_BIASES = ("qwen3", "qwen3_moe", "llama", "mistral", "gemma3_text", "smollm3")
-"""Families whose Transformers code has no bias in any layer."""
 
 
 def _matches(pattern: str, layers: list[str]) -> bool:
@@ -59,11 +63,12 @@ def pattern_of_a_layer_without_an_update(case: Case) -> Iterator[Finding]:
         if last_word(key) in weights:
             message = f"`{key}` is one of `target_parameters`, which all have the rank and scale of the adapter"
             yield Finding((*AT, field, key), message, "leave it out", on_key=True, fix=Drop((*AT, field, key)))
-    if targets is None or weights or (case.figures and families()[case.figures.family].experts):
+    known = case.architecture
+    if targets is None or weights or (known is not None and known.experts):
         return
-    known = {name for family in families().values() for name in (*family.linear, *family.embeddings)}
     for field, key in patterns_of(adapter):
-        other = isinstance(adapter.target_modules, str) and last_word(key) not in known
+        unknown = known is not None and last_word(key) not in known.modules
+        other = isinstance(adapter.target_modules, str) and unknown  # LR235 says so.
         if broken(key) is None and not other and not _matches(key, targets):
             at = (*AT, field, key)
             message = f"`{key}` gets no update: {', '.join(f'`{name}`' for name in targets) or 'no layer'} do"
@@ -141,7 +146,7 @@ def layers_without_a_number(case: Case) -> Iterator[Finding]:
     adapter = adapter_of(case.recipe)
     if adapter is None or adapter.layers_to_transform is None or isinstance(adapter.target_modules, str):
         return
-    embeddings = {name for family in families().values() for name in family.embeddings}
+    embeddings = embeddings_of(case)
     for i, name in enumerate(adapter.target_modules):
         if last_word(name) in embeddings:
             at = (*AT, "target_modules", i)
@@ -153,7 +158,8 @@ def layers_without_a_number(case: Case) -> Iterator[Finding]:
 def biases_of_a_model_without(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that `bias` is left out for families whose layers have no biases.
+    Checks that `bias` is left out where there are no biases: in any module of the model for `all`, in the layers that
+    get an update for `lora_only`.
 
     ## Why is this bad?
     Nothing more is trained than without it. Source: measured with PEFT 0.21 and Transformers 5.23.
@@ -176,8 +182,13 @@ def biases_of_a_model_without(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures = adapter_of(case.recipe), case.figures
-    if adapter is not None and adapter.bias != "none" and figures is not None and figures.family in WITHOUT_BIASES:
-        at = (*AT, "bias")
-        message = f"models of the family `{figures.family}` have no biases"
+    adapter, known = adapter_of(case.recipe), case.architecture
+    if adapter is None or adapter.bias == "none" or known is None or case.figures is None:
+        return  # A `config.json` may give biases to a family that has none by default.
+    at, targets = (*AT, "bias"), targets_of(adapter, case) or []
+    if not known.biases:
+        message = f"models of the family `{case.family}` have no biases"
+        yield Finding(at, message, "leave it out", fix=Drop(at))
+    elif adapter.bias == "lora_only" and targets and not {last_word(name) for name in targets} & set(known.biases):
+        message = f"the layers of `{case.family}` that get an update have no biases"
         yield Finding(at, message, "leave it out", fix=Drop(at))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from math import sqrt
 
-from llmrecipe.facts import accelerators, families, models
+from llmrecipe.facts import ArchitectureFacts, accelerators, architectures, models
 from llmrecipe.lint.figures import first
 from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
 from llmrecipe.methods.reward import Reward
@@ -12,9 +12,6 @@ from llmrecipe.recipe import Recipe
 from llmrecipe.vocabulary import DoRA, Full, LoRA, Unquantized
 
 AT = ("model", "adapter")
-
-NORMS = ("norm", "ln_", "layernorm")
-"""Parts of the names of norms, which families do not list."""
 
 
 def adapter_of(recipe: Recipe) -> LoRA | DoRA | None:
@@ -26,7 +23,21 @@ def targets_of(adapter: LoRA | DoRA, case: Case) -> list[str] | None:
     """Names of the layers that get an update, as far as they are known; None where they are not."""
     if not isinstance(adapter.target_modules, str):
         return adapter.target_modules
-    return list(families()[case.figures.family].linear) or None if case.figures else None
+    known = case.architecture
+    return None if known is None else [*known.linear, *known.outside, *known.renamed]
+
+
+def embeddings_of(case: Case) -> set[str]:
+    """Names of the embeddings of the base; of all families where that of the base is not known."""
+    known = architectures().values() if case.architecture is None else (case.architecture,)
+    return {name for family in known for name in family.embeddings}
+
+
+def reaches(adapter: LoRA | DoRA, known: ArchitectureFacts) -> bool:
+    """Whether the adapter updates weights that are no layers: the experts of a mixture."""
+    named = known.renamed if isinstance(adapter.target_modules, str) else map(last_word, adapter.target_modules)
+    experts = {last_word(name) for name in known.experts}
+    return bool(adapter.target_parameters) or any(known.renamed.get(name) in experts for name in named)
 
 
 def last_word(name: str) -> str:
@@ -192,23 +203,22 @@ def module_that_is_not_there(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures, method = adapter_of(case.recipe), case.figures, case.recipe.method
-    if adapter is None or figures is None or not families()[figures.family].linear:
+    adapter, known, reward = adapter_of(case.recipe), case.architecture, isinstance(case.recipe.method, Reward)
+    if adapter is None or known is None:
         return
-    family, head = families()[figures.family], "score" if isinstance(method, Reward) else "lm_head"
-    known = {*family.linear, *family.embeddings, head, "mlp", "self_attn", "attn", "attention"}
-    known |= {last_word(name) for name in family.experts} | ({"gate", "router", "experts"} if family.experts else set())
+    head = "score" if reward else known.output
+    modules = known.modules - {known.output} | {head}
     for i, name in enumerate(adapter.modules_to_save):
         word = last_word(name)
-        if word in known or any(part in word for part in NORMS) or family.head == "masked":
+        if any(module.endswith(word) for module in modules):
             continue
         at = (*AT, "modules_to_save", i)
-        if word == "lm_head":
+        if word == known.output:
             help_ = "leave it out: the head of a reward model is `score`, and it is trained by itself"
-            yield Finding(at, "a reward model has no `lm_head`", help_, fix=Drop(at))
+            yield Finding(at, f"a reward model has no `{word}`", help_, fix=Drop(at))
         else:
-            others = ", ".join((*family.embeddings, head))
-            message = f"models of the family `{figures.family}` have no `{word}`"
+            others = ", ".join((*known.embeddings, head))
+            message = f"models of the family `{case.family}` have no `{word}`"
             yield Finding(at, message, f"use one of {others}, or the name of a layer")
 
 
@@ -310,12 +320,13 @@ def unusual_scale_of_a_pattern(case: Case) -> Iterator[Finding]:
 def experts_left_out(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that an adapter on a mixture of experts reaches the experts: by `all-linear`, by the names of their
-    projections, or by `target_parameters`.
+    Checks that an adapter on a mixture of experts reaches the experts: by `target_parameters`, or, in families that
+    PEFT knows, by `all-linear` or the names that their projections had before they became one weight.
 
     ## Why is this bad?
     The experts hold most of the model. Names of attention layers alone leave them as they are, and what they know
-    cannot change. Source: https://github.com/unslothai/unsloth/issues/3405
+    cannot change; in families such as GPT-OSS, `all-linear` does. Source: measured with PEFT 0.21;
+    https://github.com/unslothai/unsloth/issues/3405
 
     ## Example
     ```yaml
@@ -353,16 +364,17 @@ def experts_left_out(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures = adapter_of(case.recipe), case.figures
-    if adapter is None or figures is None or isinstance(adapter.target_modules, str) or adapter.target_parameters:
+    adapter, known = adapter_of(case.recipe), case.architecture
+    if adapter is None or known is None or not known.experts or not adapter.target_modules or reaches(adapter, known):
         return
-    experts = families()[figures.family].experts
-    projections = {last_word(name) for name in experts} | {"gate_proj", "up_proj", "experts"}
-    named = [last_word(name) for name in adapter.target_modules]
-    if experts and named and not projections & set(named):
-        message = f"the experts get no update: {', '.join(f'`{name}`' for name in named)} are around them"
-        help_ = f"add `target_parameters: [{', '.join(experts)}]`, or write `all-linear`"
-        yield Finding((*AT, "target_modules"), message, help_)
+    help_ = f"add `target_parameters: [{', '.join(known.experts)}]`"
+    if isinstance(adapter.target_modules, str):
+        message = f"the experts get no update: those of `{case.family}` are weights, which `all-linear` passes over"
+    else:
+        named = ", ".join(f"`{last_word(name)}`" for name in adapter.target_modules)
+        message = f"the experts get no update: {named} are no weights of theirs"
+        help_ += ", or write `all-linear`" if known.renamed else ""
+    yield Finding((*AT, "target_modules"), message, help_)
 
 
 @rule("LR229")

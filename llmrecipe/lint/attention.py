@@ -2,22 +2,17 @@
 
 from collections.abc import Iterator
 
-from llmrecipe.facts import models
+from llmrecipe.facts import ArchitectureFacts
 from llmrecipe.lint.rule import Case, Finding, Put, rule
-from llmrecipe.recipe import Recipe
-from llmrecipe.recipe.model import FromScratch
+from llmrecipe.vocabulary import Attention
 
-WITHOUT_FLEX = ("falcon", "gpt2")
-"""Causal families whose Transformers code has no flex attention."""
-
-
-def family(recipe: Recipe) -> str | None:
-    """The `model_type` of the base, where the recipe or the table of published models says it."""
-    base = recipe.model.base
-    if isinstance(base, FromScratch):
-        return base.architecture.family
-    facts = models().get(base) if isinstance(base, str) else None
-    return None if facts is None else facts.family
+FLAGS: dict[Attention, str] = {
+    "sdpa": "sdpa",
+    "flex_attention": "flex",
+    "flash_attention_2": "flash",
+    "flash_attention_3": "flash",
+}
+"""What the table of architectures calls an implementation; all families have `eager`."""
 
 
 @rule("LR230")
@@ -55,44 +50,51 @@ def flex_attention_on_a_processor(case: Case) -> Iterator[Finding]:
         yield Finding("model.attention", "`flex_attention` has no backward pass on a processor", "use `sdpa`")
 
 
+def has(architecture: ArchitectureFacts, attention: Attention) -> bool:
+    """Whether Transformers computes the attention of a family this way."""
+    return attention == "eager" or FLAGS[attention] in architecture.attention
+
+
 @rule("LR231")
-def flex_attention_not_of_the_family(case: Case) -> Iterator[Finding]:
+def attention_not_of_the_family(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that the family of the model has flex attention.
+    Checks that Transformers computes the attention of the model as `model.attention` says, or by `sdpa` when it is left
+    out.
 
     ## Why is this bad?
-    The model does not load.
+    The model does not load. Some families cap their scores or let attention go nowhere, which not every implementation
+    can: Gemma 2 and GPT-OSS have no `sdpa`. Source: `_supports_sdpa` and its like of the classes in Transformers 5.23.
 
     ## Example
     ```yaml
     version: 1
-    name: tiny
-    model:
-      base: {architecture: {family: gpt2, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4}}
-      attention: flex_attention
-    tokenizer: {kind: train, vocab_size: 1000}
-    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
-    method: {kind: pretrain}
-    hardware: {accelerator: h100-80gb}
+    name: style
+    model: {base: google/gemma-2-2b-it}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
     ```
 
     ## Use instead
     ```yaml
     version: 1
-    name: tiny
-    model:
-      base: {architecture: {family: gpt2, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4}}
-      attention: sdpa
-    tokenizer: {kind: train, vocab_size: 1000}
-    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
-    method: {kind: pretrain}
-    hardware: {accelerator: h100-80gb}
+    name: style
+    model: {base: google/gemma-2-2b-it, attention: eager}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
     ```
     """
-    found = family(case.recipe)
-    if case.recipe.model.attention == "flex_attention" and found in WITHOUT_FLEX:
-        yield Finding("model.attention", f"models of the family `{found}` have no flex attention", "use `sdpa`")
+    recipe, known, attention = case.recipe, case.architecture, case.recipe.model.attention
+    computed = recipe.method is not None or bool(recipe.evaluation)
+    if known is None or not computed or has(known, attention):
+        return
+    others = [name for name in FLAGS if has(known, name) and name != "flash_attention_3"]
+    if recipe.hardware.accelerator == "cpu":
+        others = [name for name in others if name == "sdpa"]
+    help_ = f"use {' or '.join(f'`{name}`' for name in ('eager', *others))}"
+    change = Put("model.attention", "sdpa" if "sdpa" in others else "eager")
+    message = f"models of the family `{case.family}` have no `{attention}`"
+    yield Finding("model.attention", message, help_, fix=change, safe=False)
 
 
 SCORES_ARE_MUCH = 8e9

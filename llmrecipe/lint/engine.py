@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmrecipe.facts import accelerators, families
+from llmrecipe.facts import accelerators, models
 from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.vocabulary import DoRA, LoRA
@@ -187,7 +187,10 @@ def quantization_of_another_checkpoint(case: Case) -> Iterator[Finding]:
 def _quantized_already(case: Case) -> bool:
     """Whether the served model may be a checkpoint that somebody quantized, which is passed on as it is."""
     base = case.recipe.model.base
-    return case.recipe.method is None and isinstance(base, str) and case.figures is None
+    if case.recipe.method is not None or not isinstance(base, str):
+        return False
+    known = models().get(base)
+    return known is None or known.quantization is not None
 
 
 @rule("LR609")
@@ -435,12 +438,11 @@ def spread_experts_of_a_dense_model(case: Case) -> Iterator[Finding]:
     """
     if (served := _served(case)) is None:
         return
-    extra, figures = served[1], case.figures
-    known = families().get(figures.family) if figures is not None else None
+    extra, known = served[1], case.architecture
     for name in ("enable_expert_parallel", "enable_eplb"):
         at = f"serving.extra.{name}"
-        if extra.get(name) and known is not None and not known.experts and figures is not None:
-            message = f"a model of the family `{figures.family}` has no experts"
+        if extra.get(name) and known is not None and not known.experts:
+            message = f"a model of the family `{case.family}` has no experts"
             yield Finding(at, message, "leave it out", fix=Drop(at))
         elif name == "enable_eplb" and extra.get(name) and not extra.get("enable_expert_parallel"):
             yield Finding(at, "experts are balanced that are not spread", "add `enable_expert_parallel: true`")

@@ -7,8 +7,7 @@ from typing import TypeGuard
 
 from pydantic import JsonValue
 
-from llmrecipe.facts import families, trainer_fields
-from llmrecipe.lint.attention import family
+from llmrecipe.facts import trainer_fields
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 
 LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
@@ -231,9 +230,9 @@ def _contradictions(case: Case) -> Iterator[tuple[str, str, str]]:
         yield "fp16_full_eval", "a validation computes in `float16` or in `bfloat16`, not in both", "keep one of them"
     if extra.get("log_completions_hub_repo") is not None and not extra.get("log_completions"):
         yield "log_completions_hub_repo", "no answers are logged that could be sent", "add `log_completions: true`"
-    known = families().get(found) if (found := family(case.recipe)) is not None else None
+    known = case.architecture
     if extra.get("router_aux_loss_coef") and known is not None and not known.experts:
-        message = f"a model of the family `{found}` has no experts between which a loss could balance"
+        message = f"a model of the family `{case.family}` has no experts between which a loss could balance"
         yield "router_aux_loss_coef", message, "leave it out"
     if extra.get("eval_on_start") and data is not None and data.validation is None:
         yield "eval_on_start", "there are no rows to validate on", "add `data.validation`, or leave it out"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmrecipe import estimate
-from llmrecipe.facts import families, models
+from llmrecipe.facts import models
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.combination import Combination
 from llmrecipe.recipe.model import FromScratch
@@ -43,7 +43,7 @@ def figures(recipe: Recipe, recipes: Mapping[str, Recipe]) -> Figures | None:
         return _from_scratch(recipe, base)
     assert isinstance(base, str)
     facts = models().get(base)
-    if facts is None or facts.family not in families():  # Of others, shapes are known and names of modules are not.
+    if facts is None:
         return None
     return Figures(
         family=facts.family,

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 
-from llmrecipe.facts import families, models
+from llmrecipe.facts import architectures, models
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.methods.mlm import MLM
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.evaluation import MaskedAccuracy
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.vocabulary import Head, RecipeReference
-
-SLIDING = ("modernbert",)
-"""Encoders with layers that see a window."""
 
 
 def head_of_base(case: Case) -> Head | None:
@@ -22,7 +19,7 @@ def head_of_base(case: Case) -> Head | None:
     if recipe is not case.recipe and recipe.method is not None:
         return recipe.method.head
     family = _family(recipe)
-    return families()[family].head if family is not None and family in families() else None
+    return architectures()[family].head if family is not None and family in architectures() else None
 
 
 def _beginning(case: Case) -> Recipe | None:
@@ -248,7 +245,8 @@ def packing_through_a_window(case: Case) -> Iterator[Finding]:
         return
     beginning = _beginning(case)
     family = _family(beginning) if beginning is not None else None
-    if family in SLIDING:
+    known = architectures().get(family) if family is not None else None
+    if known is not None and known.sliding:
         message = f"layers of `{family}` see a window, which a mask for packed rows would replace"
         yield Finding("data.packing", message, "use `none`, or the family `bert`")
     elif recipe.model.attention not in ("sdpa", "eager"):

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from llmrecipe.facts import families
-from llmrecipe.lint.attention import family
+from llmrecipe.facts import architectures, families
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.methods.pretrain import Pretrain
 from llmrecipe.optimization import Muon
@@ -14,10 +13,6 @@ from llmrecipe.vocabulary import DoRA, Unquantized
 TENSOR, CONTEXT = "distributed.tensor_parallel_size", "distributed.context_parallel_size"
 METHODS = ("pretrain", "sft")
 """Whose loss is computed by layers, and over sequences, that are split."""
-WHOLE_LAYERS = ("falcon", "gpt2", "bert", "modernbert", "qwen3_moe")
-"""Families of which Transformers does not say how their layers are split, or whose parts cannot be saved: experts."""
-WHOLE_SEQUENCES = (*WHOLE_LAYERS, "gemma3_text")
-"""Families whose attention is not that of every token to all before it, or whose experts look at the whole batch."""
 
 
 def _degrees(recipe: Recipe) -> tuple[FSDP | None, int, int]:
@@ -196,11 +191,11 @@ def family_whose_layers_are_not_split(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
-    found, (_, tensor, _) = family(case.recipe), _degrees(case.recipe)
-    if tensor > 1 and found in WHOLE_LAYERS:
-        known = ", ".join(sorted(families().keys() - set(WHOLE_LAYERS)))
-        message = f"the layers of the family `{found}` cannot be split"
-        yield Finding(TENSOR, message, f"leave it out, or use a model of {known}")
+    known, (_, tensor, _) = case.architecture, _degrees(case.recipe)
+    if tensor > 1 and known is not None and not known.splits:
+        others = ", ".join(sorted(name for name in families() if architectures()[name].splits))
+        message = f"the layers of the family `{case.family}` cannot be split"
+        yield Finding(TENSOR, message, f"leave it out, or use a model of {others}")
 
 
 @rule("LR495")
@@ -373,11 +368,11 @@ def family_of_whole_sequences(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
-    found, (_, _, context) = family(case.recipe), _degrees(case.recipe)
-    if context > 1 and found in WHOLE_SEQUENCES:
-        known = ", ".join(sorted(families().keys() - set(WHOLE_SEQUENCES)))
-        message = f"sequences of the family `{found}` cannot be shared out"
-        yield Finding(CONTEXT, message, f"leave it out, or use a model of {known}")
+    known, (_, _, context) = case.architecture, _degrees(case.recipe)
+    if context > 1 and known is not None and not known.shares:
+        others = ", ".join(sorted(name for name in families() if architectures()[name].shares))
+        message = f"sequences of the family `{case.family}` cannot be shared out"
+        yield Finding(CONTEXT, message, f"leave it out, or use a model of {others}")
 
 
 @rule("LR499")

@@ -1,15 +1,13 @@
 """LR45, LR83: what the processes of a training are told: layers to shard, offloaded optimizers, how they talk."""
 
-import re
 from collections.abc import Iterator
 
-from llmrecipe.facts import families
-from llmrecipe.lint.rule import Case, Drop, Finding, rule
+from llmrecipe.facts import architectures
+from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
+from llmrecipe.mending import nearest
 from llmrecipe.optimization import AdamW
 from llmrecipe.strategies import DDP, FSDP, DeepSpeed, Single
 
-HEADS = re.compile(r"(ForCausalLM|ForMaskedLM|LMHeadModel)$")
-"""Ends of the names of model classes; what is before is how all classes of the family begin."""
 OF_DDP = ("ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_static_graph")
 """Options under `training.extra` of DistributedDataParallel alone."""
 SHORT = 120
@@ -20,8 +18,8 @@ SHORT = 120
 def layers_of_another_family(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that the classes of `distributed.wrap` are not those of another family of models than that of the base, where
-    it is known.
+    Checks that the classes of `distributed.wrap` are classes of the base, where its family is known, and not of another
+    family, or misspelt.
 
     ## Why is this bad?
     Accelerate looks for the class after every process has read the model, and stops.
@@ -48,17 +46,23 @@ def layers_of_another_family(case: Case) -> Iterator[Finding]:
     distributed: {kind: fsdp, wrap: [Qwen3DecoderLayer]}
     ```
     """
-    strategy, figures = case.recipe.distributed, case.figures
-    if not isinstance(strategy, FSDP) or figures is None or figures.family not in families():
+    strategy, known = case.recipe.distributed, case.architecture
+    if not isinstance(strategy, FSDP) or known is None:
         return
-    begins = {name: HEADS.sub("", entry.model) for name, entry in families().items()}
-    ours = begins[figures.family]
+    owners = {name: family for family, facts in architectures().items() for name in facts.classes}
     for i, name in enumerate(strategy.wrap):
-        other = max((begin for begin in begins.values() if name.startswith(begin)), key=len, default=ours)
-        if other != ours:
-            message = f"`{name}` is of `{other}` models, and this one is of the family `{figures.family}`"
-            help_ = f"leave `wrap` out, which takes the layers that the model names, or use a class of `{ours}`"
-            yield Finding(f"distributed.wrap.{i}", message, help_, fix=Drop("distributed.wrap"), safe=False)
+        near, sure = nearest(name, known.classes)
+        at = f"distributed.wrap.{i}"
+        if name in known.classes or (name not in owners and not sure):
+            continue
+        if name in owners:
+            message = f"`{name}` is of the family `{owners[name]}`, and this model of `{case.family}`"
+        else:
+            message = f"models of the family `{case.family}` have no class `{name}`"
+        help_ = "leave `wrap` out, which takes the layers that the model names"
+        help_ += f", or use `{known.wrapped[0]}`" if known.wrapped else ""
+        change = Put(at, near) if sure and near is not None and name not in owners else Drop("distributed.wrap")
+        yield Finding(at, message, help_, fix=change, safe=False)
 
 
 @rule("LR451")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from llmrecipe.facts import families
+from llmrecipe.facts import architectures
 from llmrecipe.lint.adapter_options import takes_from_weights
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, Unquantized, is_path
@@ -152,6 +152,15 @@ def adapter_that_cannot_be_trained_on_8_bits(case: Case) -> Iterator[Finding]:
         yield Finding("model.quantization.kind", "`dora` does not train on 8 bits", "use `nf4`, or `lora`")
 
 
+def _quantized_layers(case: Case) -> set[str]:
+    """Names of the layers that are quantized; where the family is not known, those that are layers in every family."""
+    if (known := case.architecture) is not None:
+        return {*known.linear, *known.outside}
+    families = architectures().values()
+    named = {name for family in families for name in (*family.linear, *family.outside)}
+    return named - {name for family in families for name in family.modules - {*family.linear, *family.outside}}
+
+
 @rule("LR248")
 def quantized_module_trained_whole(case: Case) -> Iterator[Finding]:
     """
@@ -189,7 +198,7 @@ def quantized_module_trained_whole(case: Case) -> Iterator[Finding]:
     model = case.recipe.model
     if isinstance(model.quantization, Unquantized) or isinstance(model.adapter, Full):
         return
-    layers = {name for family in families().values() for name in family.linear}
+    layers = _quantized_layers(case)
     for i, name in enumerate(model.adapter.modules_to_save):
         if name.rpartition(".")[2] in layers:
             help_ = "adapt it, in `target_modules`"

@@ -1,6 +1,7 @@
 """What a rule is: one documented function from a recipe to findings, and the table of all of them."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,15 @@ from pathlib import Path
 from llmrecipe import paths
 from llmrecipe.diagnostics import Severity
 from llmrecipe.document import Document
+from llmrecipe.facts import ArchitectureFacts, architectures
+from llmrecipe.lint import local
 from llmrecipe.lint.comments import Silence
-from llmrecipe.lint.figures import Figures, figures
+from llmrecipe.lint.figures import Figures, figures, first
 from llmrecipe.mending import Change, Drop, Put, Rename, Swap, location
 from llmrecipe.recipe import Recipe
 from llmrecipe.source import Path as Location
 from llmrecipe.source import Span
+from llmrecipe.vocabulary import is_path
 
 __all__ = ["RULES", "Case", "Change", "Check", "Drop", "Finding", "Put", "Rename", "Rule", "Swap", "location", "rule"]
 
@@ -60,9 +64,37 @@ class Case:
         """What is known of the model before training, without opening a file."""
         return figures(self.recipe, self.recipes)
 
+    @cached_property
+    def family(self) -> str | None:
+        """The Transformers `model_type` of the base: as its figures, or the `config.json` of its folder, say.
+
+        None where nothing offline says it, and where code that comes with the model may say anything.
+        """
+        base = first(self.recipe)
+        if self.figures is not None:
+            return self.figures.family
+        if not isinstance(base, str) or not is_path(base) or self.recipe.model.trust_remote_code:
+            return None
+        found = local.files(f"{base}/config.json", self.folder("model.base"))
+        return _model_type(local.text(str(found[0]))) if found else None
+
+    @cached_property
+    def architecture(self) -> ArchitectureFacts | None:
+        """What Transformers' classes of that family say."""
+        return architectures().get(self.family) if self.family is not None else None
+
     def folder(self, at: str) -> Path:
         """The folder from which a relative path that is written at `at` starts."""
         return paths.folder(self.document, location(at))
+
+
+def _model_type(configuration: str) -> str | None:
+    try:
+        found = json.loads(configuration)
+    except ValueError:
+        return None
+    named = found.get("model_type") if isinstance(found, dict) else None
+    return named if isinstance(named, str) else None
 
 
 Check = Callable[[Case], Iterator[Finding]]

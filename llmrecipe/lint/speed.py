@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from llmrecipe.facts import accelerators, trainer_fields
-from llmrecipe.lint.attention import family
 from llmrecipe.lint.rule import Case, Finding, Put, rule
 from llmrecipe.recipe.training import CheckpointingOptions
 from llmrecipe.strategies import DeepSpeed
@@ -136,9 +135,9 @@ def liger_not_of_the_family(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: a100-80gb}
     ```
     """
-    found = family(case.recipe)
-    if case.recipe.method is not None and case.recipe.training.kernels == "liger" and found in WITHOUT_LIGER:
-        yield Finding("training.kernels", f"Liger has no kernels for models of the family `{found}`", "leave it out")
+    if case.recipe.method is not None and case.recipe.training.kernels == "liger" and case.family in WITHOUT_LIGER:
+        message = f"Liger has no kernels for models of the family `{case.family}`"
+        yield Finding("training.kernels", message, "leave it out")
 
 
 @rule("LR353")

@@ -18,7 +18,7 @@ from transformers import (
     set_seed,
 )
 
-from llmrecipe.facts import families
+from llmrecipe.facts import architectures, families
 from llmrecipe.plan import HubModel, InputModel, LocalModel, ModelOrigin, NewModel
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.vocabulary import Architecture, Head
@@ -68,7 +68,8 @@ def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype:
         config = AutoConfig.for_model(architecture.family, vocab_size=len(tokenizer), **values)
         _check_configuration(config, values)
         set_seed(seed)
-        return AUTO_CLASSES[family.head].from_config(config, attn_implementation=attention, dtype=dtype)
+        head = architectures()[architecture.family].head
+        return AUTO_CLASSES[head].from_config(config, attn_implementation=attention, dtype=dtype)
     except (ValueError, TypeError, ImportError, StrictDataclassError) as error:
         raise StageError(
             f"a model of the family `{architecture.family}` cannot be built: {reason(error)}",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from llmrecipe.importing.case import Case
-from llmrecipe.importing.surroundings import attention, base
+from llmrecipe.importing.surroundings import attention, attention_untold, base
 from llmrecipe.importing.templates import HELP, TEMPLATE, chat_template
 from llmrecipe.importing.values import boolean, decimal, positive, texts, whole
 from llmrecipe.source import Path
@@ -25,7 +25,7 @@ MODEL_KEYS = ("base_model", "attn_implementation", *ATTENTION_KEYS)
 
 
 def model(case: Case) -> None:
-    """The base and its attention; sdpa where the file says none."""
+    """The base and its attention; that of Transformers where the file says none."""
     base(case, "base_model")
     if case.has("attn_implementation"):
         attention(case, "attn_implementation", case.get("attn_implementation"))
@@ -33,6 +33,7 @@ def model(case: Case) -> None:
         if case.has(key) and case.read(key, boolean):
             attention(case, key, name)
         case.drop(key, "it is off, as without it here")
+    attention_untold(case)
 
 
 # -- adapter --

@@ -8,7 +8,7 @@ from llmrecipe.importing.huggingface import default_logging, gradient_checkpoint
 from llmrecipe.importing.llamafactory.data import DATA_KEYS, data, template
 from llmrecipe.importing.llamafactory.method import ADAPTER_KEYS, METHOD_KEYS, adapter, method
 from llmrecipe.importing.spreading import SPREAD_KEYS, spread
-from llmrecipe.importing.surroundings import attention, base, hardware, name, weights
+from llmrecipe.importing.surroundings import attention, attention_untold, base, hardware, name, weights
 from llmrecipe.importing.training import (
     ADAM_KEYS,
     EVALUATION_KEYS,
@@ -46,6 +46,7 @@ def _model(case: Case) -> None:
     base(case, "model_name_or_path")
     if case.has("flash_attn"):
         attention(case, "flash_attn", case.get("flash_attn"))
+    attention_untold(case)
     _recomputed(case)
     default_logging(case, 500)
 

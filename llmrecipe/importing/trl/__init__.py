@@ -9,7 +9,7 @@ from llmrecipe.importing.extra import method_named
 from llmrecipe.importing.huggingface import RULES as ARGUMENTS
 from llmrecipe.importing.huggingface import default_logging, gradient_checkpointing
 from llmrecipe.importing.spreading import SPREAD_KEYS, spread
-from llmrecipe.importing.surroundings import attention, base, hardware, name
+from llmrecipe.importing.surroundings import attention, attention_untold, base, hardware, name
 from llmrecipe.importing.templates import HELP, TEMPLATE
 from llmrecipe.importing.training import (
     ADAM_KEYS,
@@ -120,6 +120,7 @@ def _model(case: Case) -> None:
     options = case.get("model_init_kwargs", {})
     for name_ in options if isinstance(options, dict) else ():
         _init(case, ("model_init_kwargs", name_))
+    attention_untold(case)
     gradient_checkpointing(case, ("activation_checkpointing", "gradient_checkpointing"), True)
     for each in ("gradient_checkpointing", "activation_checkpointing"):
         case.drop(each, "the other of its two names says it")
