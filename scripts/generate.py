@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 os.environ["LLMRECIPE_DOCUMENTED"] = "1"  # before the sections are imported: it makes them keep their docstrings
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of kernels that only its users would miss.
 
 import generate_architectures
 import generate_coverage
@@ -50,6 +49,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; fail when something is stale")
     check = arguments.parse_args().check
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of kernels that only its users would miss.
     stale = {name: text for name, text in outputs().items() if _read(ROOT / name) != text}
     for name, text in stale.items():
         print(f"{name} is stale: run `python scripts/generate.py`" if check else f"wrote {name}")

@@ -1,8 +1,10 @@
 """The installed Transformers' models -> facts/architectures.json: what their modules are called and what they can do.
 
-Each model is built on the meta device, as wide as its configuration class says and a few layers deep, and read.
+Each model is built on the meta device, as wide as its configuration class says and a few layers deep, and read. What
+imports PEFT is imported late: bitsandbytes warns then of kernels, which `generate.py` silences first.
 """
 
+import importlib
 import importlib.metadata
 import json
 import logging
@@ -11,13 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from peft.utils import transformers_weight_conversion as conversion
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.distributed import DistributedConfig
 from transformers.pytorch_utils import Conv1D
-
-from llmrecipe.trainers.tensor_parallel import LAID_OUT
 
 LAYERS = 6
 """Enough for one of each kind where kinds take turns."""
@@ -148,6 +147,7 @@ def _experts(model: Any) -> Iterator[str]:
 
 def _renamed(model_type: str) -> dict[str, str]:
     """Layers before Transformers 5 that PEFT takes for the weights that they have become a part of."""
+    conversion = importlib.import_module("peft.utils.transformers_weight_conversion")
     pattern = conversion._MODEL_TO_CONVERSION_PATTERN.get(model_type)
     if pattern is None or conversion.get_checkpoint_conversion_mapping(model_type) is None:
         return {}
@@ -187,7 +187,8 @@ def _splits(model: Any) -> bool:
     if not model.tp_plan:
         return False
     plan, _, _ = model._resolve_parallel_plans(DistributedConfig(tp_size=2))
-    return any(_in_a_layer(name) for name in plan) and set(plan.values()) <= LAID_OUT
+    laid_out = importlib.import_module("llmrecipe.trainers.tensor_parallel").LAID_OUT
+    return any(_in_a_layer(name) for name in plan) and set(plan.values()) <= laid_out
 
 
 def _shares(model: Any) -> bool:

@@ -150,3 +150,20 @@ def test_what_a_family_can_do_over_devices(
     )
     assert set(said) == ({code} if code else set())
     assert words in said.get(code or "", "")
+
+
+SERVED = """\
+version: 1
+name: chat
+model: {base: BASE}
+hardware: {accelerator: h100-80gb}
+serving: {kind: vllm, extra: {quantization: gpt_oss_mxfp4}}
+"""
+
+
+@pytest.mark.parametrize(("base", "codes"), [(OSS, set()), (QWEN2, {"LR608"}), ("someone/else", set())])
+def test_weights_that_are_published_quantized_are_served_as_they_are(
+    read: Callable[..., list[Document]], base: str, codes: set[str]
+) -> None:
+    found = {d.code for d in lint(read(SERVED.replace("BASE", base)))}
+    assert found & {"LR231", "LR608"} == codes  # Nothing here computes attention by Transformers.
