@@ -1,7 +1,7 @@
 """The memory that `llmrecipe plan` estimates, beside PyTorch's memory tracker and beside published peaks of GPUs.
 
-`python benchmarks/estimates.py` writes benchmarks/estimates.md. Models of more than four layers are traced with two and
-with four, and extrapolated: every further layer takes the same. No accelerator is needed.
+`python benchmarks/estimates.py` writes benchmarks/estimates.md. Large models are traced with a few layers and with
+some more, and extrapolated: every further layer takes the same. No accelerator is needed.
 """
 
 import subprocess
@@ -22,11 +22,16 @@ from llmrecipe.methods.sft import SFT
 from llmrecipe.optimization import AdamW
 from llmrecipe.preflight.trace import trace
 from llmrecipe.recipe.training import CheckpointingOptions
-from llmrecipe.vocabulary import NF4, Adapter, Dtype, Full, LoRA, Unquantized
+from llmrecipe.strategies import FSDP, Distributed, Single
+from llmrecipe.vocabulary import NF4, Adapter, DoRA, Dtype, Full, Int8, LoRA, Quantization, Unquantized
 
 GIB = 2**30
 PAGE = Path(__file__).parent / "estimates.md"
-FULL, LORA = Full(kind="full"), LoRA(kind="lora", r=16)
+FULL, LORA, DORA = Full(kind="full"), LoRA(kind="lora", r=16), DoRA(kind="dora", r=16)
+TWO = LoRA(kind="lora", r=16, target_modules=["q_proj", "v_proj"])
+LORAS = {"lora": "LoRA", "dora": "DoRA"}
+UNQUANTIZED, FOUR, EIGHT = Unquantized(kind="none"), NF4(kind="nf4"), Int8(kind="int8")
+ALONE, SHARED, HYBRID = Single(kind="single"), FSDP(kind="fsdp"), FSDP(kind="fsdp", sharding="hybrid")
 SFTING, PREFERRING, REWARDING = SFT(kind="sft"), DPO(kind="dpo"), GRPO(kind="grpo", max_completion_length=768)
 RECOMPUTED = CheckpointingOptions()
 
@@ -44,6 +49,9 @@ class Case:
     checkpointing: bool = False
     packed: bool = False
     accumulation: int = 1
+    quantization: Quantization = UNQUANTIZED
+    strategy: Distributed = ALONE
+    processes: int = 1
 
     @property
     def setting(self) -> Setting:
@@ -54,7 +62,7 @@ class Case:
             weights=self.dtype,
             compute="bfloat16",
             adapter=self.adapter,
-            quantization=Unquantized(kind="none"),
+            quantization=self.quantization,
             optimizer=AdamW(kind="adamw"),
             attention="sdpa",
             packed=self.packed,
@@ -62,12 +70,22 @@ class Case:
             length=self.length,
             accumulation=self.accumulation,
             checkpointing=RECOMPUTED if self.checkpointing else None,
+            strategy=self.strategy,
+            processes=self.processes,
+            processes_per_node=min(self.processes, 8),
         )
 
     @property
     def name(self) -> str:
         """The columns that say what it is."""
-        kind = "full" if isinstance(self.adapter, Full) else f"LoRA r{LORA.r}"
+        kind = "full"
+        if not isinstance(self.adapter, Full):
+            kind = f"{LORAS[self.adapter.kind]} r{self.adapter.r}"
+            kind += "" if self.adapter.target_modules == "all-linear" else " on two layers of each"
+        if not isinstance(self.quantization, Unquantized):
+            kind = f"{kind} on {self.quantization.kind}"
+        if isinstance(self.strategy, FSDP):
+            kind = f"{kind}, FSDP {self.strategy.sharding} over {self.processes}"
         packed = ", packed" if self.packed else ""
         more = f", {self.accumulation} accumulated" if self.accumulation > 1 else ""
         recomputed = "yes" if self.checkpointing else "no"
@@ -93,6 +111,19 @@ CASES = (
     Case("mistralai/Mistral-7B-v0.3", rows=1, length=4096, checkpointing=True),
     Case("meta-llama/Llama-3.1-70B", adapter=LORA, dtype="bfloat16", rows=1, length=2048, checkpointing=True),
     Case("meta-llama/Llama-3.1-70B", dtype="bfloat16", rows=1, length=2048, checkpointing=True),
+    Case("Qwen/Qwen3-0.6B", adapter=DORA, dtype="bfloat16", rows=4, length=1024),
+    Case("Qwen/Qwen3-8B", adapter=LORA, dtype="bfloat16", checkpointing=True, quantization=FOUR),
+    Case("Qwen/Qwen3-8B", adapter=LORA, dtype="bfloat16", rows=1, quantization=FOUR),
+    Case("Qwen/Qwen3-8B", adapter=LORA, dtype="bfloat16", checkpointing=True, quantization=EIGHT),
+    Case("meta-llama/Llama-3.1-70B", adapter=LORA, dtype="bfloat16", rows=1, checkpointing=True, quantization=FOUR),
+    Case("Qwen/Qwen3-0.6B", rows=4, strategy=SHARED, processes=8),
+    Case("meta-llama/Llama-3.1-8B", rows=1, length=4096, checkpointing=True, strategy=SHARED, processes=8),
+    Case("meta-llama/Llama-3.1-8B", accumulation=4, checkpointing=True, strategy=HYBRID, processes=32),
+    Case("meta-llama/Llama-3.1-70B", rows=1, length=8192, checkpointing=True, strategy=SHARED, processes=64),
+    Case("Qwen/Qwen3-30B-A3B", dtype="bfloat16", rows=1, length=4096, checkpointing=True),
+    Case("Qwen/Qwen3-30B-A3B", adapter=LORA, dtype="bfloat16", rows=1, length=4096, checkpointing=True),
+    Case("meta-llama/Llama-3.1-8B", adapter=TWO, dtype="bfloat16", rows=1, length=4096),
+    Case("google/gemma-3-1b-pt", adapter=LORA, dtype="bfloat16", rows=1, length=4096),
 )
 
 
@@ -176,7 +207,8 @@ context of the driver and what its allocator cannot use, which `llmrecipe plan` 
 
 The second optimizer step over fake tensors, with the losses of our trainers (of TRL's for preferences and rewards), as
 `llmrecipe plan --trace` runs it. Products are in bfloat16 everywhere; float32 weights are under autocast. Larger models
-are traced with two and with four layers and extrapolated.
+are traced with a few layers and with some more, and extrapolated. Layers of 4 and 8 bits are traced as CUDA's kernels compute
+them; FSDP is traced in one process of as many as it says, whose collectives move nothing.
 
 | model | training | rows x tokens | checkpointing | traced | GiB traced | GiB estimated | difference |
 |---|---|---|---|---|---|---|---|

@@ -29,6 +29,7 @@ from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, LoRA, Unquantized
 
 SMALL = Shape("llama", 512, 2, 8, 4, 64, 1536, 16000, True, 4096)
 QWEN = replace(SMALL, family="qwen3")
+MIXTURE = replace(QWEN, family="qwen3_moe", intermediate=0, experts=16, chosen=4, expert_width=384)
 LORA = LoRA(kind="lora", r=8)
 RECOMPUTED = CheckpointingOptions()
 
@@ -63,6 +64,9 @@ PLAIN = Setting(
         {"weights": "bfloat16", "adapter": LORA, "quantization": NF4(kind="nf4"), "checkpointing": RECOMPUTED},
         {"weights": "bfloat16", "adapter": LORA, "quantization": Int8(kind="int8"), "checkpointing": RECOMPUTED},
         {"weights": "bfloat16", "adapter": DoRA(kind="dora", r=8)},
+        {"shape": MIXTURE, "weights": "bfloat16"},
+        {"shape": MIXTURE, "weights": "bfloat16", "adapter": LORA},
+        {"shape": MIXTURE, "weights": "bfloat16", "adapter": LoRA(kind="lora", target_modules=["q_proj"])},
         {"method": DPO(kind="dpo")},
         {"method": GRPO(kind="grpo", max_completion_length=512), "length": 512},
     ],
@@ -83,7 +87,7 @@ def test_the_peak_is_the_traced_one_within_five_percent(changed) -> None:
         {"strategy": FSDP(kind="fsdp"), "checkpointing": RECOMPUTED, "rows": 1, "length": 256},
         {"strategy": FSDP(kind="fsdp"), "compute": "float32", "accumulation": 2},
         {"strategy": FSDP(kind="fsdp", sharding="grad"), "rows": 1},
-        {"strategy": FSDP(kind="fsdp", sharding="hybrid")},
+        {"strategy": FSDP(kind="fsdp", sharding="hybrid"), "accumulation": 2},
         {"strategy": FSDP(kind="fsdp", sync_each_batch=False), "accumulation": 2},
     ],
 )
@@ -103,7 +107,7 @@ def test_a_share_of_a_model_takes_what_is_traced_within_five_percent(changed, ti
         ({"strategy": DeepSpeed(kind="deepspeed"), "processes": 2}, "deepspeed"),
         ({"optimizer": Muon(kind="muon")}, "muon"),
         ({"attention": "flex_attention"}, "flex_attention"),
-        ({"shape": replace(SMALL, experts=8, chosen=2, expert_width=64)}, "mixture"),
+        ({"shape": MIXTURE}, "mixture of experts in float32"),
     ],
 )
 def test_what_cannot_be_traced_is_refused(changed, what) -> None:
@@ -116,6 +120,28 @@ def test_tiles_are_those_of_the_losses() -> None:
     assert loss_head.FEWEST_ROWS == losses.FEWEST_ROWS
     assert loss_head.LIBRARY_ROWS == chunked_logprob.TOKEN_CHUNK_SIZE
     assert loss_head.LIBRARY_WIDTH == utils._CHUNKED_LOGPROB_CHUNK_SIZE
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {},
+        {"target_modules": ["q_proj", "down_proj"]},
+        {"target_modules": ["q_proj"]},
+        {"target_modules": [], "target_parameters": ["mlp.experts.gate_up_proj"]},
+    ],
+)
+@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral", "gpt_oss"])
+def test_an_adapter_of_a_mixture_has_as_many_numbers_as_peft_makes(family, written) -> None:
+    adapter = LoRA(kind="lora", r=8, **written)
+    shape = replace(MIXTURE, family=family, key_value_heads=8)
+    wide = {"moe_intermediate_size": 384, "intermediate_size": 384, "num_experts": 16, "num_local_experts": 16}
+    config = transformers.AutoConfig.for_model(family, **configuration(shape, shape.layers) | wide)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = adapters.with_new_adapter(model, adapter, seed=0)
+    wanted = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert states.trained(replace(PLAIN, shape=shape, adapter=adapter)) == wanted
 
 
 @pytest.mark.parametrize("kind", [LoRA, DoRA])

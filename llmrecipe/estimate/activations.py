@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llmrecipe.estimate.counting import BYTES, LinearLayer, experts, linears
 from llmrecipe.estimate.setting import Setting
 from llmrecipe.estimate.shape import Shape
+from llmrecipe.facts import architectures
 from llmrecipe.vocabulary import DoRA, Full
 
 
@@ -85,6 +86,9 @@ _LIKE = {
 }
 """Family -> the family that keeps about the same. Others keep what a Llama keeps."""
 
+WINDOWS = {"gemma3_text": (512, 5 / 6)}
+"""Families with SDPA some of whose layers see a window: its tokens, at least, and the share of such layers."""
+
 
 def of_layer(setting: Setting) -> int:
     """Bytes per token that one layer keeps when nothing is recomputed, the mask of packed rows aside."""
@@ -97,16 +101,19 @@ def of_layer(setting: Setting) -> int:
     return found + _router(setting)
 
 
-def mask_bytes(setting: Setting) -> int:
+def mask_bytes(setting: Setting) -> float:
     """Bytes of one layer for the mask of packed rows, which SDPA turns into numbers to add, of its own in every layer.
 
-    With a mask, the keys and values of grouped queries are repeated for every query head.
+    With a mask, the keys and values of grouped queries are repeated for every query head. Rows that are longer than the
+    window of a layer have a mask in any case: this is the mean over all layers.
     """
-    if not setting.packed or setting.attention != "sdpa":
+    if setting.attention != "sdpa":
         return 0
     size, shape = BYTES[setting.compute], setting.shape
+    window, share = WINDOWS.get(shape.family, (0, 0.0))
+    masked = 1.0 if setting.packed else share if setting.length >= window else 0.0
     repeated = 2 * size * (shape.queries - shape.keys) * setting.tokens
-    return size * setting.sequences * setting.length**2 + repeated
+    return masked * (size * setting.sequences * setting.length**2 + repeated)
 
 
 def of_input(setting: Setting) -> int:
@@ -150,6 +157,8 @@ def _adapter(setting: Setting) -> int:
     adapter, size = setting.adapter, BYTES[setting.compute]
     targets = adapted_linears(setting)
     found = sum(size * adapter.r for _ in targets)
+    # The tables count the input of every layer, of which each update has a copy of its own.
+    found -= sum(size * linear.inputs for linear in linears(setting.shape) if linear not in targets)
     if adapter.lora_dropout:  # One byte for each input that may be dropped.
         found += sum(linear.inputs for linear in targets)
     if isinstance(adapter, DoRA):  # What the layer gives with and without the update.
@@ -166,9 +175,74 @@ def adapted_linears(setting: Setting) -> list[LinearLayer]:
     ]
 
 
+@dataclass(frozen=True)
+class Experts:
+    """A weight of all experts of a layer that gets an update."""
+
+    inputs: int
+    outputs: int
+    copies: int
+    rank: int
+
+    @property
+    def numbers(self) -> int:
+        """Weights."""
+        return self.inputs * self.outputs * self.copies
+
+
+def adapted_experts(setting: Setting) -> list[Experts]:
+    """The weights of a mixture of experts that get an update, as PEFT makes it; the router among them.
+
+    `target_parameters` names them. Where the layers of a family became one weight in Transformers 5, `all-linear` and
+    their old names mean it: of two that were joined, the update has twice the rank.
+    """
+    shape, adapter = setting.shape, setting.adapter
+    if isinstance(adapter, Full) or not shape.experts:
+        return []
+    known = architectures().get(shape.family)
+    renamed = {} if known is None else known.renamed
+    written = adapter.target_modules
+    old = set(renamed) if written == "all-linear" else {name.rpartition(".")[2] for name in written}
+    joined = {weight: sum(name in old for name in renamed if renamed[name] == weight) for weight in renamed.values()}
+    named = {name.rpartition(".")[2]: 1 for name in adapter.target_parameters}
+    hidden, width, count = shape.hidden, shape.expert_width, shape.experts
+    found = []
+    for name, times in (joined | named).items():
+        rank = adapter.r * times
+        match name.rpartition(".")[2]:
+            case "gate_up_proj" if times:
+                found.append(Experts(hidden, 2 * width, count, rank))
+            case "down_proj" if times:
+                found.append(Experts(width, hidden, count, rank))
+            case "weight" if times:
+                found.append(Experts(hidden, count, 1, rank))
+    return found
+
+
+def of_experts(setting: Setting) -> int:
+    """Bytes of one layer, whatever its tokens: adapted experts are whole weights again, beside their two matrices."""
+    size = BYTES[setting.compute]
+    return sum(size * (e.numbers + e.rank * e.copies * (e.inputs + e.outputs)) for e in adapted_experts(setting))
+
+
+def expert_gradient(setting: Setting) -> int:
+    """Bytes of the gradient of a whole weight of experts, out of which those of an update are made."""
+    return BYTES[setting.compute] * min((e.numbers for e in adapted_experts(setting) if e.copies > 1), default=0)
+
+
 def _router(setting: Setting) -> int:
-    """Scores of the experts in float32, and copies of a token for each that computes for it."""
+    """Scores of the experts in float32, and copies of a token for each that computes for it.
+
+    Experts that are not trained need no inputs for gradients of theirs.
+    """
     shape = setting.shape
     if not experts(shape):
         return 0
-    return 8 * shape.experts + 2 * BYTES[setting.compute] * (shape.chosen - 1) * shape.hidden
+    size, wide = BYTES[setting.compute], shape.chosen * shape.expert_width
+    if not setting.adapted:
+        return 8 * shape.experts + 2 * size * (shape.chosen - 1) * shape.hidden
+    updated = {each.inputs for each in adapted_experts(setting) if each.copies > 1}
+    inputs = (shape.chosen * shape.hidden if shape.hidden in updated else 0) + (
+        wide if shape.expert_width in updated else 0
+    )
+    return 8 * shape.experts + size * (wide + inputs)

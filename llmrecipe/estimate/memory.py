@@ -75,7 +75,7 @@ def memory(setting: Setting, device: float = 0) -> Memory:
     held = states.states(setting)
     always = _always(setting, held)
     beside = _vllm(setting, device)
-    kept, layer = _kept(setting), activations.of_layer(setting) * setting.tokens + activations.mask_bytes(setting)
+    kept, layer = _kept(setting), _layer(setting)
     head, casts = loss_head.head(setting), _casts(setting)
     recomputed = setting.checkpointing is not None or setting.offload_activations
     again = layer * (2 if setting.offload_activations and setting.checkpointing is None else 1) if recomputed else 0
@@ -98,11 +98,12 @@ def memory(setting: Setting, device: float = 0) -> Memory:
             "loss head": head.left, "cast weights": kept_casts + (casts / setting.shape.layers if recomputed else 0),
         }),
         Moment("backward, at its end", always | {
-            "gradients": held.accumulated or held.gradients, "gathered": moving, "activations": layer + inside,
-            "cast weights": casts / setting.shape.layers,
+            "gradients": (held.accumulated or held.gradients) + held.pending, "gathered": moving,
+            "activations": layer + inside, "cast weights": casts / setting.shape.layers,
         }),
         Moment("backward, in the embeddings", always | {
-            "gradients": held.accumulated or held.gradients, "gathered": held.tables, "temporaries": _tables(setting),
+            "gradients": (held.accumulated or held.gradients) + held.pending, "gathered": held.tables,
+            "temporaries": _tables(setting),
         }),
         Moment("optimizer step", always | {"gradients": held.gradients, "temporaries": _temporaries(setting)}),
     ]  # fmt: skip
@@ -160,7 +161,7 @@ def _kept(setting: Setting) -> float:
     layers, tokens = setting.shape.layers, setting.tokens
     if isinstance(setting.method, PPO) and setting.method.value_backbone == "separate":
         layers *= 2
-    layer = activations.of_layer(setting) * tokens + activations.mask_bytes(setting)
+    layer = _layer(setting)
     options = setting.checkpointing
     if options is None:
         return 2 * layer if setting.offload_activations else layers * layer
@@ -171,13 +172,19 @@ def _kept(setting: Setting) -> float:
     return (0 if options.offload else recomputed * each) + (layers - recomputed) * layer
 
 
+def _layer(setting: Setting) -> float:
+    """Activations of one layer, and the weights that its backward pass needs as they were with their update."""
+    of_tokens = activations.of_layer(setting) * setting.tokens
+    return of_tokens + activations.mask_bytes(setting) + activations.of_experts(setting)
+
+
 def _host(setting: Setting) -> float:
     """Activations that wait in host memory."""
     layers, tokens = setting.shape.layers, setting.tokens
     if setting.checkpointing is not None and setting.checkpointing.offload:
         return layers * activations.of_input(setting) * tokens
     if setting.offload_activations:
-        return layers * activations.of_layer(setting) * tokens
+        return layers * _layer(setting)
     return 0
 
 
@@ -202,9 +209,9 @@ def _dequantized(setting: Setting) -> float:
 
 
 def _whole_update(setting: Setting) -> float:
-    """DoRA's update as one matrix, and a matrix of ones to make it, for the norm of the two."""
+    """DoRA's update as one matrix, and one of ones to make it, for the norm of the two; the gradient of experts."""
     if not isinstance(setting.adapter, DoRA):
-        return 0
+        return activations.expert_gradient(setting)
     return 4 * max(linear.numbers + linear.inputs**2 for linear in counting.linears(setting.shape))
 
 

@@ -35,6 +35,8 @@ class States:
     """The most that the embeddings and all else that is in no layer take beside the shares of what is trained."""
     accumulated: float = 0
     """Gradients that stay whole until the step."""
+    pending: float = 0
+    """Sums within a node that wait for those of other nodes, until the backward pass has ended."""
     buckets: float = 0
     host: float = 0
 
@@ -67,9 +69,8 @@ def _adapter(setting: Setting, adapter: LoRA | DoRA) -> int:
     for linear in activations.adapted_linears(setting):
         rank = next((r for name, r in adapter.rank_pattern.items() if name.endswith(linear.name)), adapter.r)
         found += rank * (linear.inputs + linear.outputs) + (linear.outputs if isinstance(adapter, DoRA) else 0)
-    for name in adapter.target_parameters if shape.experts else ():
-        inputs, outputs = shape.hidden, shape.expert_width
-        found += adapter.r * shape.experts * (inputs + (2 * outputs if "gate_up" in name else outputs))
+    for experts in activations.adapted_experts(setting):
+        found += experts.rank * experts.copies * (experts.inputs + experts.outputs)
     saved = sum(name.endswith(("lm_head", "embed_tokens")) for name in adapter.modules_to_save)
     return layers * found + (saved * counting.embedding(shape)) + len(adapter.trainable_token_indices) * shape.hidden
 
@@ -157,6 +158,8 @@ def _whole(setting: Setting, strategy: FSDP, count: int) -> dict[str, float]:
         found |= {"reduced": (size + 4) * layer, "tables": whole - share}
     if setting.accumulation > 1 and not strategy.sync_each_batch:
         found["accumulated"] = 4 * count
+    elif setting.accumulation > 1 and strategy.sharding == "hybrid" and not setting.adapted:
+        found["pending"] = 4 * setting.shape.layers * layer / setting.shards
     return found
 
 

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from llmrecipe.estimate import activations
 from llmrecipe.estimate.setting import PAIRS, Setting
 from llmrecipe.estimate.shape import Shape
 from llmrecipe.facts import families
@@ -31,8 +32,8 @@ from llmrecipe.vocabulary import Full
 
 OURS = ("pretrain", "sft")
 LIBRARY = ("dpo", "kto", "grpo", "rloo")
-FEW_LAYERS = (4, 6)
-"""A model of more layers than the second is traced with either: each further one takes what the two more do."""
+FEWEST_LAYERS = 4
+"""A model is traced with so many, and with two more or a whole pattern of unlike layers: further ones take the same."""
 
 
 MOMENTS = ("loss", "top", "bottom", "step")
@@ -77,13 +78,22 @@ def trace(setting: Setting) -> Traced:
     check(setting)
     sharded = isinstance(setting.strategy, FSDP)
     with fake_shards.mesh(setting) if sharded else nullcontext() as over:
-        layers, (few, more) = setting.shape.layers, FEW_LAYERS
+        layers, (few, more) = setting.shape.layers, _few(setting)
         if layers <= more:
             return _trace(setting, layers, over)
         one, other = _trace(setting, few, over), _trace(setting, more, over)
     beyond = (layers - more) / (more - few)
     moments = {name: (getattr(one, name), getattr(other, name)) for name in MOMENTS}
     return Traced(layers=more, **{name: b + (b - a) * beyond for name, (a, b) in moments.items()})
+
+
+def _few(setting: Setting) -> tuple[int, int]:
+    """Two numbers of layers, between which lie as many of each kind as there are in every such part of the model."""
+    config = AutoConfig.for_model(setting.shape.family, **configuration(setting.shape, setting.shape.layers))
+    kinds = getattr(config, "layer_types", None) or [None]
+    period = next(n for n in range(1, len(kinds) + 1) if kinds[n:] == kinds[:-n] or n == len(kinds))
+    few = period * -(-FEWEST_LAYERS // period)
+    return few, few + period * -(-2 // period)
 
 
 def check(setting: Setting) -> None:
@@ -95,12 +105,12 @@ def check(setting: Setting) -> None:
     what = None
     if setting.method.kind not in (*OURS, *LIBRARY):
         what = f"the method `{setting.method.kind}`"
+    elif setting.shape.experts and setting.seen == "float32":
+        what = "a mixture of experts in float32"
     elif setting.quantization.kind != "none" and importlib.util.find_spec("bitsandbytes") is None:
         what = f"`quantization: {setting.quantization.kind}` without the package bitsandbytes"
     elif (spread := _spread(setting)) is not None:
         what = spread
-    elif setting.shape.experts:
-        what = "a mixture of experts, whose tokens go where numbers say,"
     elif setting.optimizer.kind not in ("adamw", "sgd") or getattr(setting.optimizer, "bits", 32) == 8:
         what = f"the optimizer `{setting.optimizer.kind}` as it is written"
     elif setting.attention not in ("sdpa", "eager"):
@@ -175,10 +185,14 @@ def configuration(shape: Shape, layers: int) -> dict[str, Any]:
         "intermediate_size": shape.intermediate, "max_position_embeddings": shape.positions or 4096,
         "tie_word_embeddings": shape.tied,
     }  # fmt: skip
+    if shape.experts:
+        values |= {"num_experts": shape.experts, "num_experts_per_tok": shape.chosen,
+                   "moe_intermediate_size": shape.expert_width}  # fmt: skip
     fields = dict.fromkeys(values) if known is None else known.fields
     named = {(fields[name] or name): value for name, value in values.items() if name in fields}
     constants = {} if known is None else dict(known.constants)
-    return {**constants, **named, "vocab_size": shape.vocabulary, "pad_token_id": 0}
+    window = {"sliding_window": activations.WINDOWS[shape.family][0]} if shape.family in activations.WINDOWS else {}
+    return {**constants, **named, **window, "vocab_size": shape.vocabulary, "pad_token_id": 0}
 
 
 def _materialize(model: Any) -> None:
