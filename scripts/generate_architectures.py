@@ -155,7 +155,9 @@ def _renamed(model_type: str) -> dict[str, str]:
 
 
 def _attention(model: Any) -> list[str]:
-    flags = {"sdpa": "_supports_sdpa", "flash": "_supports_flash_attn", "flex": "_supports_flex_attn"}
+    others = model._compatible_flash_implementations  # In whose place Transformers takes the first of these.
+    flash = "flash" if others is None or "flash_attention_2" in others else "kernel"
+    flags = {"sdpa": "_supports_sdpa", flash: "_supports_flash_attn", "flex": "_supports_flex_attn"}
     return [name for name, flag in flags.items() if getattr(model, flag)]
 
 

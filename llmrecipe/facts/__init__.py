@@ -209,7 +209,8 @@ class ArchitectureFacts:
     biases: tuple[str, ...] = ()
     """Modules with a bias, and weights whose names say that they are biases."""
     attention: tuple[str, ...] = ()
-    """Implementations that it has beside `eager`: `sdpa`, `flash`, `flex`."""
+    """Implementations that it has beside `eager`: `sdpa`, `flash`, `flex`; `kernel`, where one of the Hub takes the
+    place of FlashAttention."""
     sliding: Literal["some", "all"] | None = None
     """Layers whose attention sees a window: some by the design of the family, or all through one number."""
     positions: Literal["rotary", "table", "alibi"] | None = None

@@ -51,7 +51,9 @@ def flex_attention_on_a_processor(case: Case) -> Iterator[Finding]:
 
 
 def has(architecture: ArchitectureFacts, attention: Attention) -> bool:
-    """Whether Transformers computes the attention of a family this way."""
+    """Whether Transformers computes the attention of a family this way, or as a kernel that it takes in its place."""
+    if attention.startswith("flash") and "kernel" in architecture.attention:
+        return True
     return attention == "eager" or FLAGS[attention] in architecture.attention
 
 
@@ -88,7 +90,7 @@ def attention_not_of_the_family(case: Case) -> Iterator[Finding]:
     computed = recipe.method is not None or bool(recipe.evaluation)
     if known is None or not computed or has(known, attention):
         return
-    others = [name for name in FLAGS if has(known, name) and name != "flash_attention_3"]
+    others = [name for name, flag in FLAGS.items() if flag in known.attention and name != "flash_attention_3"]
     if recipe.hardware.accelerator == "cpu":
         others = [name for name in others if name == "sdpa"]
     help_ = f"use {' or '.join(f'`{name}`' for name in ('eager', *others))}"
