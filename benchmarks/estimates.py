@@ -207,8 +207,8 @@ context of the driver and what its allocator cannot use, which `llmrecipe plan` 
 
 The second optimizer step over fake tensors, with the losses of our trainers (of TRL's for preferences and rewards), as
 `llmrecipe plan --trace` runs it. Products are in bfloat16 everywhere; float32 weights are under autocast. Larger models
-are traced with a few layers and with some more, and extrapolated. Layers of 4 and 8 bits are traced as CUDA's kernels compute
-them; FSDP is traced in one process of as many as it says, whose collectives move nothing.
+are traced with a few layers and with some more, and extrapolated. Layers of 4 and 8 bits are traced as CUDA's kernels
+compute them; FSDP is traced in one process of as many as it says, whose collectives move nothing.
 
 | model | training | rows x tokens | checkpointing | traced | GiB traced | GiB estimated | difference |
 |---|---|---|---|---|---|---|---|
