@@ -37,8 +37,8 @@ def here(monkeypatch) -> list[Examination]:
 
     def run(folder: Path, stopped: object) -> int:
         job = Examination.model_validate_json((folder / "job.json").read_bytes())
-        job = job.model_copy(update={"tiers": [tier for tier in job.tiers if tier != "trial"]})
         asked.append(job)
+        job = job.model_copy(update={"tiers": [tier for tier in job.tiers if tier != "trial"]})
         (folder / "answer.json").write_text(examine(job).model_dump_json())
         return 0
 
@@ -114,7 +114,7 @@ def test_errors_end_a_run_before_anything_is_trained(recipe, here, capsys):
     assert "--no-preflight" in error
     summary = json.loads(Path("runs/scratch/summary.json").read_text())
     assert [stage["status"] for stage in summary["stages"]][-1] == "failed"
-    assert here[0].tiers == ["rows"]
+    assert here[0].tiers == list(examining.ALL)
 
 
 def test_a_silence_by_name_holds_for_run_and_is_known_to_validate(recipe, here, monkeypatch, capsys):
@@ -130,7 +130,7 @@ def test_a_silence_by_name_holds_for_run_and_is_known_to_validate(recipe, here, 
     Path(recipe).write_text(f"{Path(recipe).read_text()}lint: {{ignore: [{name}]}}\n")
     assert main(["validate", recipe, "--strict"]) == 0
     main(["run", recipe, "--until", "train"])
-    assert [job.tiers for job in here] == [["rows"]]
+    assert [job.tiers for job in here] == [list(examining.ALL)]
     assert main(["preflight", recipe]) == 0
     told = capsys.readouterr()
     assert "LR153" not in told.out + told.err

@@ -16,12 +16,11 @@ from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
 from llmrecipe.lint import silenced
 from llmrecipe.lint.rule import location
-from llmrecipe.plan import InputModel, NewModel, Plan, Stage, Train
+from llmrecipe.plan import Stage
 from llmrecipe.preflight.check import Tier
 from llmrecipe.preflight.checks import CHECKS
 from llmrecipe.preflight.job import Answer, Examination, Examined, Found
 from llmrecipe.store import RunError, Store, write
-from llmrecipe.vocabulary import Full
 
 ALL: tuple[Tier, ...] = ("rows", "model", "trial", "machine")
 INTERVAL = 0.1
@@ -36,13 +35,6 @@ class Looking:
     tiers: Sequence[Tier] = ALL
     show: int = 0
     allow_code: bool = False
-
-
-def cheap(plan: Plan) -> tuple[Tier, ...]:
-    """What `run` looks at: rows, and unless all models are new ones model and machine, which take longer to import."""
-    specs = [stage.spec for stage in plan.stages if isinstance(stage.spec, Train)]
-    new = all(isinstance(spec.model, NewModel | InputModel) and isinstance(spec.adapter, Full) for spec in specs)
-    return ("rows",) if new else ("rows", "model", "machine")
 
 
 def examine(

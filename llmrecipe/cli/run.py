@@ -109,11 +109,11 @@ def _run(arguments: argparse.Namespace, leader: ranks.Leader | None) -> int:
 
 
 def _examiner(planned: planning.Planned, store: Store, arguments: argparse.Namespace) -> Examiner:
-    """Preflight as `run` makes it: the cheap checks; errors keep every training from beginning."""
+    """Preflight as `run` makes it: all of it; errors keep every training from beginning."""
 
     def examine(stages: list[Stage], stopped: Callable[[], bool]) -> tuple[str, str] | None:
         examining = importlib.import_module("llmrecipe.cli.examining")
-        looking = examining.Looking(examining.cheap(planned.plan), allow_code=arguments.allow_code)
+        looking = examining.Looking(allow_code=arguments.allow_code)
         try:
             answer = examining.examine(planned, store, stages, looking, stopped)
         except RunError as error:  # What advises must not be what stops a training that could go on.

@@ -11,11 +11,11 @@ from llmrecipe.facts import accelerators
 from llmrecipe.lint.amounts import written
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.methods.online import OnlineMethod
-from llmrecipe.strategies import DDP, Single
+from llmrecipe.strategies import FSDP, DeepSpeed
 
 GIB = 2**30
 UNMEASURED = 0.9
-"""Of the least need of what is spread or offloaded, which was never measured as a single device was."""
+"""Of the least need under DeepSpeed and of what is offloaded, which was never measured as other trainings were."""
 
 
 def _needs(case: Case) -> tuple[Setting, Memory, float, float] | None:
@@ -28,7 +28,8 @@ def _needs(case: Case) -> tuple[Setting, Memory, float, float] | None:
     # Rows that are neither packed nor written yet may all be much shorter than they may be.
     short = not found.packed or isinstance(found.method, OnlineMethod)
     least = memory(replace(found, length=max(1, found.length // 4)), device).low if short else full.low
-    if not isinstance(found.strategy, Single | DDP):
+    offloads = isinstance(found.strategy, FSDP) and found.strategy.cpu_offload
+    if offloads or isinstance(found.strategy, DeepSpeed):
         least *= UNMEASURED
     return found, full, least, device
 
