@@ -125,11 +125,11 @@ stage sharded/prepare-data b19d853ed765c33cb089f0f824c5fbfa 1 \
   "$python" -m llmrecipe.stages "$here/stages/01-sharded-prepare-data.json"
 stage sharded/tokenize c69e6bbccf1319c8049a91abe911905c 1 \
   "$python" -m llmrecipe.stages "$here/stages/02-sharded-tokenize.json"
-stage sharded/train e7b41146d33a96df3541bfacee6518e9 4 \
+stage sharded/train 68f599b633632ec0e4b008e2bd533322 4 \
   env "$(threads 8)" \
   "$python" -m accelerate.commands.launch --config_file "$here/accelerate/sharded-train.yaml" --quiet "${rendezvous[@]}" \
   -m llmrecipe.stages "$here/stages/03-sharded-train.json"
-stage sharded/export 6f74d6cc822797c917abb123d5559505 1 \
+stage sharded/export d1c73313f038933fca429bfc579fb7ec 1 \
   "$python" -m llmrecipe.stages "$here/stages/04-sharded-export.json"
 
-if wanted sharded/export; then echo "sharded/export: .llmrecipe/artifacts/6f74d6cc822797c917abb123d5559505/model"; fi
+if wanted sharded/export; then echo "sharded/export: .llmrecipe/artifacts/d1c73313f038933fca429bfc579fb7ec/model"; fi

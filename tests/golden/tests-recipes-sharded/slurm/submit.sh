@@ -41,5 +41,5 @@ submit() {
 
 submit sharded/prepare-data b19d853ed765c33cb089f0f824c5fbfa slurm/01-sharded-prepare-data.sbatch
 submit sharded/tokenize c69e6bbccf1319c8049a91abe911905c slurm/02-sharded-tokenize.sbatch sharded/prepare-data
-submit sharded/train e7b41146d33a96df3541bfacee6518e9 slurm/03-sharded-train.sbatch sharded/tokenize
-submit sharded/export 6f74d6cc822797c917abb123d5559505 slurm/04-sharded-export.sbatch sharded/train sharded/prepare-data sharded/tokenize
+submit sharded/train 68f599b633632ec0e4b008e2bd533322 slurm/03-sharded-train.sbatch sharded/tokenize
+submit sharded/export d1c73313f038933fca429bfc579fb7ec slurm/04-sharded-export.sbatch sharded/train sharded/prepare-data sharded/tokenize
