@@ -7,6 +7,7 @@ when `accelerate.state` is imported, and not before, since most of them never do
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +17,11 @@ MODULE = "accelerate.state"
 
 
 def _change(module: Any) -> None:
-    torch, kinds = module.torch, module.DistributedType
+    torch, kinds, plain = module.torch, module.DistributedType, module.PartialState._prepare_backend
 
     def prepare_backend(self: Any, cpu: bool = False, sagemaker_dp: bool = False, backend: str | None = None) -> Any:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return plain(self, cpu, sagemaker_dp, backend)
         return "gloo", kinds.MULTI_GPU
 
     def set_device(self: Any) -> None:
