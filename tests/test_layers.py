@@ -209,3 +209,13 @@ def test_commands_over_a_recipe_leave_the_training_stack_unloaded(command: str, 
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_stages_that_train_nothing_start_without_what_trains() -> None:
+    stages = [f"llmrecipe.stages.{name}" for name in ("export", "evaluate", "score_data", "tokenize", "check_gates")]
+    code = (
+        f"import importlib, sys\nfor name in {stages!r}: importlib.import_module(name)\n"
+        "print(sorted({'trl', 'peft', 'bitsandbytes', 'datasets', 'accelerate'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -18,7 +18,6 @@ from llmrecipe.plan import (
 )
 from llmrecipe.stages import loading, reward_suite
 from llmrecipe.stages.answers import Question, answers, questions
-from llmrecipe.stages.masked_accuracy import masked_accuracy
 from llmrecipe.stages.place import Place, StageError
 from llmrecipe.stages.preference_accuracy import preference_accuracy
 from llmrecipe.stages.scoring import exact_match, f1
@@ -49,7 +48,8 @@ def run(spec: Evaluate, place: Place) -> dict[str, float]:
             case PerplexitySuite():
                 metrics = _perplexity(spec, place, model)
             case MaskedAccuracySuite():
-                metrics = masked_accuracy(spec.suite, place, model, _tokenizer(spec, place), spec.attention)
+                masked = importlib.import_module("llmrecipe.stages.masked_accuracy")
+                metrics = masked.masked_accuracy(spec.suite, place, model, _tokenizer(spec, place), spec.attention)
             case PreferenceAccuracySuite():
                 metrics, samples = preference_accuracy(spec, spec.suite, place, model, _tokenizer(spec, place))
                 _write_samples(place, samples)

@@ -15,7 +15,6 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    set_seed,
 )
 
 from llmrecipe.facts import architectures, families
@@ -67,7 +66,7 @@ def new_model(architecture: Architecture, tokenizer: Any, attention: str, dtype:
     try:
         config = AutoConfig.for_model(architecture.family, vocab_size=len(tokenizer), **values)
         _check_configuration(config, values)
-        set_seed(seed)
+        torch.manual_seed(seed)  # That of Transformers also seeds others, and loads PEFT and bitsandbytes for it.
         head = architectures()[architecture.family].head
         return AUTO_CLASSES[head].from_config(config, attn_implementation=attention, dtype=dtype)
     except (ValueError, TypeError, ImportError, StrictDataclassError) as error:
