@@ -89,6 +89,7 @@ def test_the_peak_is_the_traced_one_within_five_percent(changed) -> None:
         {"strategy": FSDP(kind="fsdp", sharding="grad"), "rows": 1},
         {"strategy": FSDP(kind="fsdp", sharding="hybrid"), "accumulation": 2},
         {"strategy": FSDP(kind="fsdp", sync_each_batch=False), "accumulation": 2},
+        {"strategy": FSDP(kind="fsdp"), "method": DPO(kind="dpo")},
     ],
 )
 def test_a_share_of_a_model_takes_what_is_traced_within_five_percent(changed, tied) -> None:
@@ -108,6 +109,7 @@ def test_a_share_of_a_model_takes_what_is_traced_within_five_percent(changed, ti
         ({"optimizer": Muon(kind="muon")}, "muon"),
         ({"attention": "flex_attention"}, "flex_attention"),
         ({"shape": MIXTURE}, "mixture of experts in float32"),
+        ({"shape": replace(MIXTURE, family="mixtral"), "weights": "bfloat16"}, "`mixtral`"),
     ],
 )
 def test_what_cannot_be_traced_is_refused(changed, what) -> None:

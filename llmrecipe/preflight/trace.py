@@ -107,6 +107,8 @@ def check(setting: Setting) -> None:
         what = f"the method `{setting.method.kind}`"
     elif setting.shape.experts and setting.seen == "float32":
         what = "a mixture of experts in float32"
+    elif setting.shape.experts and setting.shape.family not in families():
+        what = f"a mixture of experts of the family `{setting.shape.family}`"
     elif setting.quantization.kind != "none" and importlib.util.find_spec("bitsandbytes") is None:
         what = f"`quantization: {setting.quantization.kind}` without the package bitsandbytes"
     elif (spread := _spread(setting)) is not None:
@@ -142,7 +144,7 @@ def _trace(setting: Setting, layers: int, over: DeviceMesh | None) -> Traced:
         _materialize(model)
         if over is not None:
             fake_shards.shard(model, setting, over)
-        return _steps(setting, model, beside, layers)
+        return _steps(setting, model, beside, layers, over)
 
 
 def _quantized(setting: Setting) -> Any:
@@ -212,13 +214,13 @@ def _materialize(model: Any) -> None:
                 table[name] = made[id(old)]
 
 
-def _steps(setting: Setting, model: Any, beside: list[Any], layers: int) -> Traced:
+def _steps(setting: Setting, model: Any, beside: list[Any], layers: int, over: DeviceMesh | None) -> Traced:
     """Two optimizer steps; the second is what every later one is like."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = (
         torch.optim.AdamW(trained, fused=True) if setting.optimizer.kind == "adamw" else torch.optim.SGD(trained)
     )
-    reference = _frozen_copy(setting, layers) if _has_reference(setting) else None
+    reference = _frozen_copy(setting, layers, over) if _has_reference(setting) else None
     batch = _batch(setting)
     tracker = _Tracker()
     tracker.track_external(optimizer, model, *beside, *([reference] if reference is not None else []), *batch.values())
@@ -245,9 +247,11 @@ def _has_reference(setting: Setting) -> bool:
     return setting.method.kind in ("dpo", "kto") and not setting.adapted
 
 
-def _frozen_copy(setting: Setting, layers: int) -> Any:
+def _frozen_copy(setting: Setting, layers: int, over: DeviceMesh | None) -> Any:
     model = _skeleton(setting, layers).requires_grad_(False)
     _materialize(model)
+    if over is not None:
+        fake_shards.shard(model, setting, over)
     return model
 
 
