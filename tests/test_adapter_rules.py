@@ -52,6 +52,14 @@ def test_patterns_and_exclusions_are_read_to_their_last_word(found: Found) -> No
     assert "no layer `c_attn`" in found("adapter: {kind: lora, exclude_modules: [c_attn]}")["LR235"]
 
 
+def test_a_distillation_reads_the_head_as_the_trainers_of_trl_do(found: Found) -> None:
+    adapted, method = (
+        "adapter: {kind: lora, target_modules: [q_proj, lm_head]}",
+        "kind: distillation, teacher_model: a/b",
+    )
+    assert found(adapted, method).keys() == {"LR223"}
+
+
 def test_experts_are_known_by_their_family(found: Found) -> None:
     assert "LR238" in found("adapter: {kind: lora, target_modules: [], target_parameters: [mlp.experts.gate_up_proj]}")
 

@@ -42,6 +42,8 @@ def served(extra: str, *, base: str = "Qwen/Qwen3-8B", options: str = "", device
 
 GRPO = "{kind: grpo, reward_functions: [{kind: numeric_answer}], %s}"
 GPU = "hardware: {accelerator: h200-141gb, num_accelerators: %d}\n"
+DISTILLED = "{kind: distillation, teacher_model: Qwen/Qwen3-4B, use_vllm: true}"
+CUT = "{extra: {vllm_importance_sampling_mode: token_truncate, %s}}"
 SPREAD = GPU + "distributed: {kind: %s}\n"
 
 
@@ -64,13 +66,25 @@ SPREAD = GPU + "distributed: {kind: %s}\n"
         (tuned("{extra: {top_entropy_quantile: 2.0}}", GRPO % "beta: 0.0"), {"LR379"}),
         (tuned("{extra: {dataloader_persistent_workers: true}}"), {"LR393"}),
         (tuned("{dataloader_num_workers: 1, extra: {dataloader_persistent_workers: true}}"), set()),
-        (tuned("{extra: {fp16_full_eval: true, bf16_full_eval: true}}"), {"LR393"}),
+        (tuned("{extra: {fp16_full_eval: true, bf16_full_eval: true}}", validation=True), {"LR393"}),
         (tuned("{extra: {eval_on_start: true}}"), {"LR393"}),
         (tuned("{extra: {eval_on_start: true}}", validation=True), set()),
         (tuned("{extra: {router_aux_loss_coef: 0.01}}"), {"LR393"}),
         (tuned("{extra: {log_completions_hub_repo: a/b}}", GRPO % "beta: 0.0"), {"LR393"}),
         (tuned("{extra: {vllm_importance_sampling_clip_min: 4.0}}", GRPO % "beta: 0.0"), {"LR393"}),
         (tuned("{extra: {vllm_importance_sampling_clip_min: 0.5}}", GRPO % "beta: 0.0"), set()),
+        (
+            tuned("{extra: {vllm_importance_sampling_cap: 2, vllm_importance_sampling_clip_min: 2.5}}", GRPO % ""),
+            {"LR393"},
+        ),
+        (tuned(CUT % "vllm_importance_sampling_clip_max: null", GRPO % ""), {"LR393"}),
+        (tuned(CUT % "vllm_importance_sampling_clip_max: 2.0", GRPO % ""), set()),
+        (tuned(CUT % "vllm_importance_sampling_clip_max: null, vllm_importance_sampling_cap: 2.0", GRPO % ""), set()),
+        (
+            tuned(CUT % "vllm_importance_sampling_clip_max: null, vllm_importance_sampling_correction: false",
+                  GRPO % ""),
+            set(),
+        ),
         (tuned(method=GRPO % "temperature: 0.05"), {"LR394"}),
         (tuned(method=GRPO % "loss_type: luspo"), {"LR395"}),
         (tuned(method=GRPO % "loss_type: luspo, importance_sampling_level: sequence"), set()),
@@ -86,6 +100,13 @@ SPREAD = GPU + "distributed: {kind: %s}\n"
         (tuned(method="{kind: orpo, beta: 0.1}"), set()),
         (tuned(method=GRPO % "use_vllm: true, vllm_tensor_parallel_size: 3", more=SPREAD % (4, "ddp")), {"LR397"}),
         (tuned(method=GRPO % "use_vllm: true, vllm_tensor_parallel_size: 2", more=SPREAD % (4, "ddp")), set()),
+        (tuned("{extra: {vllm_tensor_parallel_size: 3}}", DISTILLED, more=SPREAD % (4, "ddp")), {"LR397"}),
+        (tuned("{extra: {vllm_tensor_parallel_size: 2}}", DISTILLED, more=SPREAD % (4, "ddp")), set()),
+        (tuned("{extra: {vllm_tensor_parallel_size: 3, vllm_mode: server}}", DISTILLED, more=GPU % 1), set()),
+        (tuned(method="{kind: distillation, teacher_model: Qwen/Qwen2.5-7B}"), {"LR326"}),
+        (tuned(method="{kind: dpo, ref_model: Qwen/Qwen2.5-7B}"), {"LR326"}),
+        (tuned(method="{kind: distillation, teacher_model: Qwen/Qwen3-8B}"), set()),
+        (tuned("{extra: {vllm_mode: sever}}", DISTILLED, more=GPU % 1), {"LR378"}),
         (
             tuned("{eval_steps: 5, early_stopping: {metric: eval_rewards/margins, greater_is_better: true}}",
                   "{kind: dpo}", validation=True),

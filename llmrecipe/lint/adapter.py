@@ -7,6 +7,9 @@ from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.vocabulary import Full
 
+OF_TRL = ("trl:", "llmrecipe.trainers.distillation:")
+"""How the trainers begin that are TRL's, or inherit from one."""
+
 
 @rule("LR221")
 def adapter_over_random_weights(case: Case) -> Iterator[Finding]:
@@ -111,7 +114,7 @@ def adapted_output_head(case: Case) -> Iterator[Finding]:
     ```
     """
     adapter, method = case.recipe.model.adapter, case.recipe.method
-    if isinstance(adapter, Full) or method is None or not method.trainer.startswith("trl:"):
+    if isinstance(adapter, Full) or method is None or not method.trainer.startswith(OF_TRL):
         return
     if "lm_head" in adapter.target_modules:
         help_ = "leave `lm_head` out, or train it whole with `modules_to_save: [lm_head]`"

@@ -22,6 +22,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "truncation_mode": ("keep_start", "keep_end"),
     "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "vllm_mode": ("colocate", "server"),
     "vllm_model_impl": ("auto", "vllm", "transformers"),
     "cache_implementation": ("dynamic", "static", "offloaded", "offloaded_static", "quantized"),
     "pad_to_multiple_of": ("auto", "none"),
@@ -69,6 +70,10 @@ BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("vllm_server_port", "vllm_group_port"), Bounds(1, 65535)),
 }  # fmt: skip
 """Field of a trainer -> what its type does not say of its numbers."""
+
+RATIO = "vllm_importance_sampling"
+"""What the options begin with that are about the probability ratio of vLLM and the trained model."""
+CUTS = ("token_truncate", "sequence_truncate")
 
 METRICS_OF_NOBODY = "no metric is computed from predictions: validations keep the loss alone"
 UNREAD: dict[str, str] = {
@@ -191,7 +196,8 @@ def options_of_the_trainer_that_contradict(case: Case) -> Iterator[Finding]:
     Checks options under `training.extra` that only go with another one: `dataloader_prefetch_factor` and
     `dataloader_persistent_workers` with `training.dataloader_num_workers`, one of `fp16_full_eval` and
     `bf16_full_eval`, `log_completions_hub_repo` with `log_completions`, `router_aux_loss_coef` with a mixture of
-    experts, `eval_on_start` with `data.validation`, and a lower with an upper bound of vLLM's probability ratio.
+    experts, `eval_on_start` with `data.validation`, and the bounds of vLLM's probability ratio with each other and with
+    what is done beyond them.
 
     ## Why is this bad?
     The trainer refuses them when its configuration is made, when its model is looked at, or at the first validation.
@@ -242,10 +248,20 @@ def _contradictions(case: Case) -> Iterator[tuple[str, str, str]]:
     if _number(least) and _number(most) and least > most:
         name = "entropy_coef_min" if "entropy_coef_min" in extra else "entropy_coef_max"
         yield name, f"no coefficient is at least {least:g} and at most {most:g}", "swap the two"
-    low, high = (extra.get(f"vllm_importance_sampling_clip_{end}", 3.0) for end in ("min", "max"))
-    if "vllm_importance_sampling_clip_min" in extra and _number(low) and _number(high) and low >= high:
+    yield from _bounds_of_the_ratio(extra)
+
+
+def _bounds_of_the_ratio(extra: Mapping[str, JsonValue]) -> Iterator[tuple[str, str, str]]:
+    """As `_contradictions`. The cap is an older name of the upper bound, and counts where both are written."""
+    low, high, cap = extra.get(f"{RATIO}_clip_min"), extra.get(f"{RATIO}_clip_max", 3.0), extra.get(f"{RATIO}_cap")
+    high = high if cap is None else cap
+    if _number(low) and _number(high) and low >= high:
         message = f"no probability ratio lies between {low:g} and {high:g}"
-        yield "vllm_importance_sampling_clip_min", message, f"use a number below {high:g}"
+        yield f"{RATIO}_clip_min", message, f"use a number below {high:g}"
+    mode = extra.get(f"{RATIO}_mode")
+    if mode in CUTS and low is None and high is None and extra.get(f"{RATIO}_correction", True):
+        message = f"`{mode}` cuts probability ratios to a bound, and there is none"
+        yield f"{RATIO}_mode", message, f"write `{RATIO}_clip_max: 3.0`, or leave the mode out"
 
 
 def _number(value: object) -> TypeGuard[float]:

@@ -63,6 +63,18 @@ def first(recipe: Recipe) -> str | RecipeReference | FromScratch:
     return base.merge.models[0].model if isinstance(base, Combination) else base
 
 
+def embeddings(base: str | RecipeReference | FromScratch, recipes: Mapping[str, Recipe]) -> int | None:
+    """Rows of the embeddings of a published model, or of one that recipes make of it; None where nobody says it."""
+    seen: set[str] = set()
+    while isinstance(base, RecipeReference):
+        if base.name in seen or base.name not in recipes:
+            return None
+        seen.add(base.name)
+        base = first(recipes[base.name])
+    facts = models().get(base) if isinstance(base, str) else None
+    return None if facts is None else facts.vocab_size
+
+
 def _from_scratch(recipe: Recipe, base: FromScratch) -> Figures:
     shape = base.architecture
     positions = shape.max_position_embeddings or recipe.training.max_length

@@ -1,8 +1,10 @@
 """LR39, LR83: methods that learn from their own answers: chance, probability ratios, vLLM beside the training."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from llmrecipe.lint.rule import Case, Drop, Finding, Put, rule
+from llmrecipe.methods.distillation import Distillation
 from llmrecipe.methods.grpo import GRPO
 from llmrecipe.methods.online import OnlineMethod
 from llmrecipe.strategies import Single
@@ -123,7 +125,7 @@ def vllm_that_does_not_start_in_training(case: Case) -> Iterator[Finding]:
     ## What it does
     Checks a vLLM in the training processes: the processes and the attention heads divide by
     `vllm_tensor_parallel_size`, `vllm_max_model_length` holds a row of `training.max_length`, and the base is not held
-    in 8 bits.
+    in 8 bits. The method `distillation` has these options under `training.extra`.
 
     ## Why is this bad?
     vLLM takes whole groups of processes and whole heads, does not read 8-bit weights while it runs, and refuses a
@@ -158,19 +160,23 @@ def vllm_that_does_not_start_in_training(case: Case) -> Iterator[Finding]:
     ```
     """
     recipe, method = case.recipe, case.recipe.method
-    if not isinstance(method, OnlineMethod) or not method.use_vllm or method.vllm_mode != "colocate":
+    if not isinstance(method, OnlineMethod | Distillation) or not method.use_vllm:
         return
-    size, longest = method.vllm_tensor_parallel_size, recipe.training.max_length
+    own = isinstance(method, OnlineMethod)
+    place: str = "method" if own else "training.extra"
+    options: dict[str, Any] = dict(method) if own else dict(recipe.training.extra)
+    if options.get("vllm_mode", "colocate") != "colocate":
+        return
+    size, longest = max(1, options.get("vllm_tensor_parallel_size", 1)), recipe.training.max_length
     spread = not isinstance(recipe.distributed, Single)
     processes = recipe.hardware.num_accelerators * recipe.hardware.num_nodes if spread else 1
-    at = "method.vllm_tensor_parallel_size"
+    at = f"{place}.vllm_tensor_parallel_size"
     if processes % size:
         message = f"{processes} process(es) cannot be put into groups of {size}"
         yield Finding(at, message, f"use a divisor of {processes}")
     elif case.figures is not None and case.figures.heads % size:
         yield Finding(at, f"{case.figures.heads} heads cannot be split over {size} devices", "use another number")
-    room = method.vllm_max_model_length
-    if room is not None and room < longest:
+    if own and (room := options["vllm_max_model_length"]) is not None and room < longest:
         message = f"rows may have {longest} tokens with their answer, and vLLM has room for {room}"
         change = Put("method.vllm_max_model_length", longest)
         yield Finding("method.vllm_max_model_length", message, f"use {longest}", fix=change)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from llmrecipe.lint.figures import embeddings, first
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import row_kind
 from llmrecipe.methods.cpo import CPO
@@ -287,10 +288,13 @@ def model_that_cannot_take_its_role(case: Case) -> Iterator[Finding]:
 def teacher_with_another_tokenizer(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that student and teacher, and policy and reference, do not come from recipes with different tokenizers.
+    Checks that student and teacher, and policy and reference, do not come from recipes with different tokenizers, nor
+    from published models that give probabilities to different numbers of tokens.
 
     ## Why is this bad?
-    Their distributions are compared token by token; the same number would mean another word.
+    Their distributions are compared token by token; the same number would mean another word. Models that share a
+    tokenizer may still differ in the rows of their embeddings: the small ones of Qwen2.5 have 151936, the large ones
+    152064. Training stops when both are loaded.
 
     ## Example
     ```yaml
@@ -331,10 +335,16 @@ def teacher_with_another_tokenizer(case: Case) -> Iterator[Finding]:
     ```
     """
     method = case.recipe.method
-    ours = _origin(case, case.recipe)
+    ours, rows = _origin(case, case.recipe), embeddings(first(case.recipe), case.recipes)
     for role, model in method.models().items() if method is not None else ():
+        if role not in ("ref_model", "teacher_model"):
+            continue
+        others = embeddings(model, case.recipes)
+        if rows is not None and others is not None and rows != others:
+            message = f"it gives probabilities to {others} tokens, and the model that is trained to {rows}"
+            yield Finding(f"method.{role}", message, "use two models whose embeddings have as many rows")
         other = case.recipes.get(model.name) if isinstance(model, RecipeReference) else None
-        if other is None or role not in ("ref_model", "teacher_model"):
+        if other is None:
             continue
         theirs = _origin(case, other)
         trained = isinstance(ours.tokenizer, TrainTokenizer), isinstance(theirs.tokenizer, TrainTokenizer)
