@@ -130,3 +130,9 @@ def test_the_package_of_an_optimizer_that_is_not_installed_is_named(
         options.check_packages(spec(name))
     assert caught.value.help == f"pip install 'llmrecipe[{extra}]'"
     options.check_packages(spec("sgd"))
+
+
+def test_vllm_that_is_not_installed_is_named_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(StageError, match="vLLM is not installed here"):
+        options.check_packages(spec("sgd", use_vllm=True))

@@ -191,6 +191,26 @@ def test_defaults_of_the_libraries_that_hide_or_change_something_are_off(method:
     assert getattr(found, "max_length", None) is None
 
 
+def test_a_process_takes_one_of_the_devices_that_it_sees(
+    at: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(train.strategy, "on_processor", lambda strategy: False)
+    assert train._arguments(small.train_spec("pretrain"), at("here"), evaluates=False).n_gpu == 1
+
+
+@pytest.mark.parametrize("error", [ImportError, NotImplementedError, ConnectionError])
+def test_what_a_trainer_refuses_in_other_ways_is_told_as_well(
+    error: type[Exception], at: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise error("the server does not answer")
+
+    monkeypatch.setattr(train, "staged", lambda *parts: refuse)
+    with pytest.raises(StageError, match="refuses this recipe: the server does not answer"):
+        train.run(small.train_spec("pretrain"), at("here"))
+
+
 @pytest.mark.parametrize("method", ["pretrain", "sft"])
 def test_the_loss_of_a_packed_batch_is_that_of_its_documents_alone(method: str, at: Callable[..., Place]) -> None:
     place = at("here")

@@ -23,7 +23,7 @@ PPO: dict[str, Any] = {"num_ppo_epochs": 1, "num_mini_batches": 1}
 """Options of PPO for two prompts at a time."""
 ABSENT = (
     "generation_batch_size", "num_generations_eval",  # of more answers
-    "use_vllm", "use_transformers_continuous_batching", "use_transformers_paged", "cache_implementation",
+    "use_transformers_continuous_batching", "use_transformers_paged", "cache_implementation",
     "log_completions", "log_completions_hub_repo",
     "reward_clip", "reward_clip_range",  # Rewards are to differ.
 )  # fmt: skip

@@ -39,7 +39,10 @@ STEADY: dict[str, Any] = {
 """Options of the trial that a recipe may say otherwise."""
 VALUE_HEAD = "head.weight"
 """The name of the head of PPO's value in its file."""
-ABSENT = ("num_train_epochs", "eval_steps", "lr_scheduler_kwargs", "metric_for_best_model", "greater_is_better")
+ABSENT = (
+    "num_train_epochs", "eval_steps", "lr_scheduler_kwargs", "metric_for_best_model", "greater_is_better", "use_vllm",
+)  # fmt: skip
+"""Options of a recipe that every trial goes without."""
 FIRST = 50
 """Rows of the dataset, of which they are taken."""
 
@@ -101,7 +104,9 @@ def trial(case: Case) -> Trial:
     _moved(found, first, spec)
     _resume(found, spec, first, case.place("trial-resumed", **inputs), rewards.build)
     if spec.rewards:
-        _rewarded(found, case.spec, rewards)
+        _rewarded(found, rewards)
+    if case.spec.arguments.get("use_vllm"):
+        found.untried.append("answers were not written by vLLM, which needs an accelerator")
     if case.tokenize_spec.objective == "causal":
         found.whole = _logged(first)
         parts = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": 1}
@@ -209,14 +214,12 @@ def _resume(found: Trial, spec: Train, first: Place, place: Place, rewards: Buil
     found.resumed_difference = _distance(whole, resumed) / moved if moved else None
 
 
-def _rewarded(found: Trial, spec: Train, rewards: online.WatchedRewards) -> None:
+def _rewarded(found: Trial, rewards: online.WatchedRewards) -> None:
     """What was heard of the rewards, and what was not tried."""
     found.reward_problems, found.unjudged = rewards.problems, rewards.unjudged()
     found.untried += [
         f"`{name}` was not called: Python needs --allow-code, or your trust list" for name in sorted(rewards.uncalled)
     ]
-    if spec.arguments.get("use_vllm"):
-        found.untried.append("answers were not written by vLLM, which needs an accelerator")
 
 
 def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

@@ -27,11 +27,13 @@ PACKAGES = (("schedule_free", "schedulefree", "optimizers"), ("8bit", "bitsandby
 
 
 def check_packages(spec: Train) -> None:
-    """See that the optimizer is installed, before anything is loaded.
+    """See that the optimizer is installed, and what writes answers, before anything is loaded.
 
     Raises:
-        StageError: it is not.
+        StageError: one is not.
     """
+    if spec.arguments.get("use_vllm") and importlib.util.find_spec("vllm") is None:
+        raise StageError("`use_vllm` is set, and vLLM is not installed here", "pip install 'trl[vllm]'")
     for part, package, extra in PACKAGES:
         if part in str(spec.arguments.get("optim", "")) and importlib.util.find_spec(package) is None:
             raise StageError(f"`training.optimizer` needs the package `{package}`", f"pip install 'llmrecipe[{extra}]'")

@@ -40,6 +40,8 @@ from llmrecipe.vocabulary import DoRA, Full, LoRA, Masking
 CAUSAL_COLUMNS = ("input_ids", "labels", "seq_lengths", "word_ids", DIFFICULTY)
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "completion_ids", "label")
 BEGINNING = "adapter-beginning.safetensors"
+REFUSALS = (ValueError, ImportError, NotImplementedError, ConnectionError)
+"""What trainers raise when they are made: of options, of packages, and of a server that does not answer."""
 ONLINE = {"reward": "reward", "kl": "kl", "objective/scores": "reward", "objective/kl": "kl"}
 """What the last line of the log says of answers that the model gave: key there -> metric."""
 
@@ -194,11 +196,13 @@ def _arguments(spec: Train, place: Place, evaluates: bool) -> Any:
     if spec.trainer in grouped.TRAINERS and isinstance(spec.model, HubModel):
         ours["model_init_kwargs"] = {"revision": spec.model.revision}  # The trainer loads the reference by its name.
     try:
-        return config(**(spec.arguments | ours))
+        found = config(**(spec.arguments | ours))
     except (TypeError, ValueError, ImportError, RuntimeError) as error:
         raise StageError(
             f"`{spec.config}` refuses the options of `training` or `method`: {error}", "change the option it names"
         ) from error
+    found._n_gpu = min(found.n_gpu, 1)  # A process has one device; the trainer would take all that it sees.
+    return found
 
 
 def _trainer(spec: Train, model: Any, **options: Any) -> Any:
@@ -231,7 +235,7 @@ def _trainer(spec: Train, model: Any, **options: Any) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`label_smoothing_factor` is deprecated", FutureWarning)
             trainer = staged(kind, *options_of.mixins(spec), *mixins, *tokens)(model=model, **options)
-    except ValueError as error:
+    except REFUSALS as error:
         raise StageError(f"`{spec.trainer}` refuses this recipe: {error}", "change what it names") from error
     if mixins:
         trainer.take_over()
