@@ -71,6 +71,7 @@ class StandIn(ThreadingHTTPServer):
 
     def serve(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         """Let the client of this process ask here, without a token and with an empty cache."""
+        allow_asking(patch)
         patch.setattr("huggingface_hub.constants.ENDPOINT", self.url)
         patch.setattr(
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
@@ -80,6 +81,13 @@ class StandIn(ThreadingHTTPServer):
         patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "token"))
         patch.setattr("llmrecipe.hub.PAUSE", 0.0)
         patch.delenv("HF_TOKEN", raising=False)
+
+
+def allow_asking(patch: pytest.MonkeyPatch) -> None:
+    """Lift what the environment of the tests may say of the network: none of them leaves this machine."""
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        patch.delenv(name, raising=False)
 
 
 @contextmanager

@@ -143,7 +143,9 @@ def test_the_package_that_asks_may_be_missing(
 
 def typed(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, with nothing patched."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "llmrecipe", "validate", *words],
         env={**environment, "HF_HOME": str(Path.cwd() / "home"), **variables},

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
-from stand_in_hub import MEMBER, WORLD, stand_in
+from stand_in_hub import MEMBER, WORLD, allow_asking, stand_in
 
 from llmrecipe.cli import parser
 
@@ -71,6 +71,7 @@ def test_the_action_is_content_with_a_right_recipe_unless_it_is_strict(folder: P
 
 def test_the_action_asks_the_hub_with_the_token_of_a_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "recipe.yaml").write_text(WRONG.replace("./base, adaptor: {kind: lora}", "house/private"))
+    allow_asking(monkeypatch)
     with stand_in(dict(WORLD)) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_HOME", str(folder / "home"))
