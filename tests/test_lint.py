@@ -41,6 +41,7 @@ TEXTS = {
     "plain.jinja": "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
     "turns.jinja": "{{ bos_token }}{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}",
     "base/config.json": "{}",
+    "albert/config.json": '{"model_type": "albert"}',
     "adapter/adapter_config.json": "{}",
 }
 """What lies beside the examples of the manual pages."""

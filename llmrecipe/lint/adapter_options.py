@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from llmrecipe.facts import ArchitectureFacts
+from llmrecipe.lint.adapter_names import is_expression
 from llmrecipe.lint.adapter_patterns import embeddings_of, last_word, reaches
 from llmrecipe.lint.rule import Case, Finding, Put, Rename, rule
 from llmrecipe.mending import nearest
@@ -81,6 +82,8 @@ def unknown_layer(case: Case) -> Iterator[Finding]:
         word, on_key = LAST_WORD.search(name), at[2].endswith("_pattern")
         known = layers if at[2] == "target_modules" else {*layers, *weights}
         if word is None or word[0] in known or (on_key and _is_expression_of(name, known)):
+            continue
+        if not on_key and is_expression(name):  # LR227 says so.
             continue
         near, sure = (None, False) if word[0] in weights else nearest(word[0], known, 0.6)
         help_ = f"did you mean `{near}`?" if near else f"its layers are {', '.join(family.linear)}"

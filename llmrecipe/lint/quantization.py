@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from llmrecipe.facts import architectures
+from llmrecipe.facts import architectures, models
 from llmrecipe.lint.adapter_options import takes_from_weights
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, Unquantized, is_path
@@ -259,10 +259,12 @@ def base_that_is_quantized_already(case: Case) -> Iterator[Finding]:
     """
     ## What it does
     Checks that a model that is trained does not begin with a checkpoint that was quantized for serving, by the name of
-    its repository.
+    its repository, or by what is known of a published model such as GPT-OSS.
 
     ## Why is this bad?
-    What is learned on rounded weights can only be added to rounded weights, and rounds again.
+    What is learned on rounded weights can only be added to rounded weights, and rounds again. Most ways to quantize
+    cannot be trained on, which is said after the model is loaded; weights in MXFP4 are rounded back to `bfloat16`
+    without a word where the package `kernels` is missing, and refused where it is installed.
 
     ## Example
     ```yaml
@@ -285,11 +287,12 @@ def base_that_is_quantized_already(case: Case) -> Iterator[Finding]:
     base = case.recipe.model.base
     if case.recipe.method is None or not isinstance(base, str) or is_path(base):
         return
+    help_ = "start from the checkpoint in 16 bits; `quantization: {kind: nf4}` holds it in 4 bits while it is trained"
+    known = models().get(base)
     if (found := QUANTIZED_NAME.search(base)) is not None:
-        help_ = (
-            "start from the checkpoint in 16 bits; `quantization: {kind: nf4}` holds it in 4 bits while it is trained"
-        )
         yield Finding("model.base", f"`{found[1]}` in its name says that `{base}` is quantized", help_)
+    elif known is not None and known.quantization is not None:
+        yield Finding("model.base", f"`{base}` is stored quantized ({known.quantization})", help_)
 
 
 @rule("LR251", "warning")

@@ -373,7 +373,7 @@ def read_by_one_process(case: Case) -> Iterator[Finding]:
     ## Why is this bad?
     With it all processes but one begin without weights and get them when the model is spread. TRL spreads a reference
     model without them, an adapter that begins with parts of the base finds none there, and a model from scratch is not
-    read at all.
+    read at all. A base in 4 bits is read by every process all the same, so that the host needs memory for each.
 
     ## Example
     ```yaml
@@ -414,6 +414,8 @@ def _needs_weights(recipe: Recipe) -> str | None:
         return "a model from scratch is not read"
     if not isinstance(adapter, Full) and adapter.init_lora_weights not in ("default", "gaussian"):
         return f"`init_lora_weights: {adapter.init_lora_weights}` begins with parts of the base"
+    if isinstance(recipe.model.quantization, NF4):
+        return "a base in 4 bits is read and quantized by every process, whatever this says"
     return None
 
 

@@ -360,3 +360,53 @@ def alphabet_of_a_byte_tokenizer(case: Case) -> Iterator[Finding]:
     if trained_on_bytes and "limit_alphabet" in tokenizer.model_fields_set:
         at = "tokenizer.limit_alphabet"
         yield Finding(at, "`bpe` has no alphabet to limit", "leave it out", on_key=True, fix=Drop(at))
+
+
+OF_VALIDATIONS = ("bf16_full_eval", "eval_delay", "fp16_full_eval", "num_generations_eval")
+"""Options under `training.extra` of validations alone."""
+
+
+@rule("LR811", "warning")
+def option_of_validations_that_are_not_there(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that options of validations are written beside `data.validation`: `training.per_device_eval_batch_size`, and
+    `eval_delay`, `num_generations_eval`, `bf16_full_eval` and `fp16_full_eval` under `training.extra`.
+
+    ## Why is this bad?
+    Training has no rows to validate on, so that nothing is measured, and nobody says so.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {per_device_eval_batch_size: 16}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B}
+    data:
+      train: [{kind: files, paths: [chats.jsonl], format: messages}]
+      validation: {fraction: 0.05}
+    method: {kind: sft}
+    training: {per_device_eval_batch_size: 16}
+    ```
+    """
+    recipe, training = case.recipe, case.recipe.training
+    if recipe.method is None or recipe.data is None or recipe.data.validation is not None:
+        return
+    extra = {name for name in OF_VALIDATIONS if training.extra.get(name)}
+    if {"bf16_full_eval", "fp16_full_eval"} <= extra:  # LR393 says so.
+        return
+    written = [f"training.extra.{name}" for name in sorted(extra)]
+    if "per_device_eval_batch_size" in training.model_fields_set:
+        written.append("training.per_device_eval_batch_size")
+    for at in written:
+        help_ = "add `data.validation: {fraction: 0.05}`, or leave it out"
+        yield Finding(at, "there are no rows to validate on", help_, on_key=True, fix=Drop(at), safe=False)

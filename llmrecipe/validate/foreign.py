@@ -115,9 +115,8 @@ KEYS: dict[str, str] = {
     **dict.fromkeys(("reshard_after_forward", "sharding_strategy"), "distributed.sharding"),
     **dict.fromkeys(("transformer_layer_cls_to_wrap", "fsdp_transformer_layer_cls_to_wrap"), "distributed.wrap"),
     **dict.fromkeys(
-        ("context_parallel_size", "cp_size", "sequence_parallel_size", "sp_size", "context_parallel_degree"),
-        "training does not split a sequence over devices: shorten `training.max_length`, or use `{kind: fsdp}` with "
-        "`training.gradient_checkpointing`",
+        ("cp_size", "sequence_parallel_size", "sp_size", "context_parallel_degree"),
+        "distributed.context_parallel_size",
     ),
     **dict.fromkeys(("tp", "tp_size", "tensor_parallel"), "serving.tensor_parallel_size"),
     **dict.fromkeys(("max_context_length", "context_window"), "serving.max_model_len"),
