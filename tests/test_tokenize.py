@@ -327,6 +327,16 @@ def test_a_tokenizer_with_a_class_of_its_own_is_read_with_that_class(home, tmp_p
     )
 
 
+def test_a_tokenizer_is_read_with_its_template_where_mistral_common_is_installed(home, tmp_path, monkeypatch):
+    folder = _without(home, tmp_path, "chat_template")
+    (folder / "config.json").write_text('{"model_type": "mistral"}')
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "MistralCommonBackend"}')
+    asked = {}
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda _, **options: asked.update(options))
+    from_folder(folder)
+    assert asked["mistral_format"] is False
+
+
 def test_the_template_in_force_is_saved_with_the_tokenizer(home, tmp_path):
     template = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
     output = encode(home, tmp_path / "ours", "messages", chat_template=template)

@@ -20,6 +20,7 @@ from transformers import (
 from llmrecipe.facts import architectures, families
 from llmrecipe.plan import HubModel, InputModel, LocalModel, ModelOrigin, NewModel
 from llmrecipe.stages.place import Place, StageError
+from llmrecipe.stages.tokenizer import PLAIN_FORMAT
 from llmrecipe.vocabulary import Architecture, Head
 
 AUTO_CLASSES: dict[Head, Any] = {
@@ -175,7 +176,9 @@ def tokenizer_of(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> 
     allow(trust_remote_code, origin, place)
     name, revision = locate(origin, place)
     with readable(name, origin):
-        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=trust_remote_code, **PLAIN_FORMAT
+        )
 
 
 def tokenizer_at(folder: Path) -> Any:

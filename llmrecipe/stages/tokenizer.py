@@ -17,6 +17,10 @@ from llmrecipe.stages.place import Place, StageError
 PLAIN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
 """Classes that add nothing to `tokenizer.json`."""
 
+PLAIN_FORMAT = {"mistral_format": False}
+"""Where mistral-common is installed, as it is beside vLLM, Transformers would read Mistral's tokenizers with it, which
+has no chat template: neither one of its own nor the one that a recipe writes."""
+
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -59,7 +63,7 @@ def from_folder(folder: Path, trust_remote_code: bool = False) -> Any:
     try:
         if _is_plain(folder):
             return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
-        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, **PLAIN_FORMAT)
     except (OSError, ValueError, KeyError) as error:  # A file that is no tokenizer lacks whatever is asked for first.
         raise StageError(
             f"{folder} has no tokenizer that can be read: {error}", "use a folder with a tokenizer"
@@ -83,7 +87,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 def _from_hub(model: HubModel, trust_remote_code: bool) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(
-            model.repo, revision=model.revision, trust_remote_code=trust_remote_code
+            model.repo, revision=model.revision, trust_remote_code=trust_remote_code, **PLAIN_FORMAT
         )
     except OSError as error:
         raise StageError(
