@@ -92,13 +92,14 @@ def _smaller(architecture: Architecture) -> Architecture:
     heads, groups = architecture.num_attention_heads, architecture.num_key_value_heads
     changes["num_attention_heads"] = HEADS
     if groups is not None:
-        changes["num_key_value_heads"] = _groups(heads, groups)
+        changes["num_key_value_heads"] = _groups(heads, groups, HEADS)
     return architecture.model_copy(update=changes)
 
 
-def _groups(heads: int, groups: int) -> int:
-    """Key-value heads in the same proportion."""
-    return HEADS if groups >= heads else max(1, HEADS * groups // heads)
+def _groups(heads: int, groups: int, fewer: int) -> int:
+    """Key-value heads of fewer heads, in about the same proportion; each serves as many."""
+    most = fewer if groups >= heads else max(1, fewer * groups // heads)
+    return next(count for count in range(most, 0, -1) if fewer % count == 0)
 
 
 def shrunk(config: Any) -> Any:
@@ -111,7 +112,7 @@ def shrunk(config: Any) -> Any:
         if getattr(text, name, None) is not None:
             setattr(text, name, min(value, getattr(text, name)))
     if groups is not None:
-        text.num_key_value_heads = _groups(heads, groups)
+        text.num_key_value_heads = _groups(heads, groups, text.num_attention_heads)
     if getattr(text, "layer_types", None):
         text.layer_types = (kinds * layers)[:layers]
     text.num_hidden_layers = layers
