@@ -19,6 +19,7 @@ from llmrecipe.preflight.job import Found
 from llmrecipe.preflight.online import WatchedRewards, shortened
 from llmrecipe.preflight.trial import leak
 from llmrecipe.stages import checkpoints, train
+from llmrecipe.stages.place import StageError
 from llmrecipe.trainers import ppo_heads
 from llmrecipe.trainers.collator import CausalCollator, collator_for
 
@@ -257,3 +258,18 @@ def test_packed_documents_are_alone_with_our_collator_and_not_with_another(famil
     model = small.model(family)
     assert leak(model, collator_for(model, "sdpa", packed=True)) < 1e-3
     assert leak(model, CausalCollator(0)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("error", "severity"),
+    [(RuntimeError("sizes do not match"), "warning"), (ValueError("that option is none"), "error"), (None, "error")],
+)
+def test_what_breaks_in_a_trial_is_an_error_when_it_was_meant(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, severity: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StageError("it is refused", "change it") if error is None else error
+
+    monkeypatch.setattr(train, "run", refuse)
+    found = found_in(case_of(tmp_path, models, {"files": {"chats.jsonl": CHATS}}, ["trial"]))
+    assert [(one.code, one.severity) for one in found] == [("LR385", severity)]

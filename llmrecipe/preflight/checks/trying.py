@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from llmrecipe.diagnostics import Severity
 from llmrecipe.preflight.check import Finding, check
 
 if TYPE_CHECKING:
     from llmrecipe.preflight.case import Case
+
+REFUSALS = (ValueError, TypeError, ImportError, NotImplementedError, KeyError, AttributeError)
+"""What libraries raise for options that they do not take."""
 
 
 @check("LR280", tier="trial")
@@ -43,7 +47,8 @@ def training_that_is_refused(case: "Case") -> Iterator[Finding]:
     """
     ## What it does
     Takes two training steps with a tiny model of the same architecture, the real tokenizer, sampled rows, and the
-    method, adapter and options of the recipe, on the processor.
+    method, adapter and options of the recipe, on the processor. What the stage or a library refuses is an error; what
+    breaks in another way is a warning, since it may be of the tiny model alone.
 
     ## Why is this bad?
     Most of what trainers refuse they refuse when they are made, after the model was fetched and loaded on a rented
@@ -56,7 +61,11 @@ def training_that_is_refused(case: "Case") -> Iterator[Finding]:
     The stage `train` itself.
     """
     if (problem := case.problem("trial")) is not None:
-        yield Finding("method", f"a trial step fails: {problem.message}", problem.help or "change what it names")
+        meant = problem.__cause__ is None or isinstance(problem.__cause__, REFUSALS)
+        severity: Severity | None = None if meant else "warning"
+        yield Finding(
+            "method", f"a trial step fails: {problem.message}", problem.help or "change what it names", severity
+        )
 
 
 @check("LR386", tier="trial")
