@@ -102,6 +102,18 @@ def sarif(findings: Sequence[Diagnostic], pages: Mapping[str, Page]) -> str:
 # -- text --
 
 
+def counted(findings: Sequence[Diagnostic]) -> str:
+    """How many errors and warnings: `1 error, 2 warnings`."""
+    errors = sum(one.severity == "error" for one in findings)
+    numbers = [amount(n, noun) for n, noun in ((errors, "error"), (len(findings) - errors, "warning")) if n]
+    return ", ".join(numbers) or "no problems"
+
+
+def amount(count: int, one: str, several: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
 def _block(finding: Diagnostic, files: dict[str, list[str]], color: bool) -> list[str]:
     span = finding.span
     paint, bold, blue, off = (_SEVERITY[finding.severity], _BOLD, _BLUE, _OFF) if color else ("", "", "", "")

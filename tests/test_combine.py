@@ -146,6 +146,13 @@ def test_weights_of_one_give_one_of_the_models_back(models: dict[str, Path], tmp
         assert metrics["parameters"] == small.model().num_parameters()
 
 
+@pytest.mark.parametrize("head", ["reward", "causal"])
+def test_a_base_of_a_reward_model_has_no_head_yet(head: str, models: dict[str, Path], tmp_path: Path) -> None:
+    place = small.place(tmp_path / "place", **models)
+    combine.run(spec("linear", inputs("first", "second", weight=1.0), normalize=True, head=head), place)
+    assert difference(place.output / "model", models["second"]) > 0
+
+
 def test_a_merge_of_task_vectors_is_the_sum_that_one_writes_by_hand(models: dict[str, Path], tmp_path: Path) -> None:
     place = small.place(tmp_path / "place", **models)
     parts = [*inputs("first", weight=0.7), *inputs("second", weight=-0.2)]

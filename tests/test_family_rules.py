@@ -116,6 +116,21 @@ def test_what_a_family_lacks_is_said(
     assert words in found(base, model)[code]
 
 
+def test_a_folder_of_another_direction_is_known_by_its_family(
+    read: Callable[..., list[Document]], tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("text\n")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps({"model_type": "modernbert"}))
+    text = RECIPE.replace("BASE, MODEL", "./base").replace("jsonl], format: messages", "txt], format: text")
+    text = text.replace("DISTRIBUTED", "distributed: {kind: fsdp}")
+    assert {d.code for d in lint(read(text)) if d.severity == "error"} == {"LR360"}
+    packed = text.replace("kind: sft", "kind: mlm").replace("text}]}", "text}], packing: bfd}")
+    assert {d.code for d in lint(read(packed)) if d.severity == "error"} == {"LR130"}
+    (tmp_path / "base" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert {d.code for d in lint(read(packed)) if d.severity == "error"} == {"LR415"}
+
+
 @pytest.mark.parametrize("written", ["", "[]", "{}", '{"model_type": 3}', '{"model_type": "own"}', None])
 def test_a_folder_that_does_not_say_its_family_has_none(found: Found, tmp_path: Path, written: str | None) -> None:
     folder = tmp_path / "base"

@@ -369,6 +369,16 @@ def test_a_reference_follows_the_policy_when_it_is_told_to(at: Callable[..., Pla
     assert [line["loss"] for line in small.log(place) if "loss" in line] == pytest.approx([math.log(2)] * 4, abs=1e-3)
 
 
+def test_a_reference_of_other_weights_cannot_follow(at: Callable[..., Place], tmp_path: Path) -> None:
+    base = small.saved_model(tmp_path / "base")
+    other = small.saved_model(tmp_path / "other", tie_word_embeddings=False)
+    options = DPO.model_validate({"kind": "dpo", "sync_ref_model": {}}).options()
+    named = {"ref_model": InputModel(kind="input", name="ref_model")}
+    place = at("here", "dpo", model=base, ref_model=other)
+    with pytest.raises(StageError, match=r"`lm_head.weight` is \d+ x 32 there and missing here"):
+        train.run(spec_of("dpo", models=named, arguments=options), place)
+
+
 # -- reward models --
 
 

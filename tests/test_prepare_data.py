@@ -88,6 +88,13 @@ def test_own_validation_sources_are_counted_when_training_repeats_them(tmp_path)
     assert report(output)["train_rows_also_in_validation"] == 2
 
 
+def test_a_source_that_steps_empty_is_told_before_the_shares_of_the_others(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", ROWS[:10])
+    mixed = [source("a.jsonl", weight=1.0), source("a.jsonl", weight=0.5, label="data.train[1]")]
+    with pytest.raises(StageError, match=r"none of the 10 rows of `data.train\[1\]` is left: 10 deduplicate"):
+        prepare(tmp_path / "p", *mixed, steps=[Deduplicate(kind="deduplicate")])
+
+
 def test_memory_is_bounded_by_groups_and_shards_keep_the_order(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "GROUP_ROWS", 30)
     monkeypatch.setattr(shards, "SHARD_ROWS", 60)

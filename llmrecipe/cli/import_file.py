@@ -16,7 +16,7 @@ from llmrecipe.cli.init import FOLDER, SCHEMA
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.importing import TOOLS, Entry, Imported, Options, convert, dotted
 from llmrecipe.importing.trl.method import KINDS
-from llmrecipe.printers import text
+from llmrecipe.printers import amount, text
 from llmrecipe.store import RunError
 
 FATES = {"mapped": "mapped", "dropped": "knowingly dropped", "blocking": "blocking"}
@@ -130,7 +130,7 @@ def _summary(found: Imported, output: Path | None) -> str:
     counts = {fate: sum(entry.fate == fate for entry in found.entries) for fate in FATES}
     numbers = ", ".join(f"{count} {FATES[fate]}" for fate, count in counts.items())
     errors = sum(one.severity == "error" for one in found.findings)
-    valid = "the recipe is valid" if not errors else f"the recipe has {errors} error{'s' if errors > 1 else ''}"
+    valid = "the recipe is valid" if not errors else f"the recipe has {amount(errors, 'error')}"
     where = f"; wrote {output}" if output is not None else ""
     return f"{found.tool.title}: {numbers}; {len(found.implied)} implied; {valid}{where}"
 

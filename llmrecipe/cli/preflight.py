@@ -81,8 +81,7 @@ def _text(found: Sequence[Diagnostic], answer: Answer, overrides: Sequence[str])
         print(printers.text(found, color, overrides), end="\n\n")
     for examined in answer.examined:
         print(_line(examined))
-    errors = sum(one.severity == "error" for one in found)
-    print(f"{errors} errors, {len(found) - errors} warnings" if found else "no problems")
+    print(printers.counted(found))
 
 
 def _line(examined: Examined) -> str:

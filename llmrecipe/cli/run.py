@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmrecipe import launch, ranks
+from llmrecipe import launch, printers, ranks
 from llmrecipe.cli import code, front, planning
 from llmrecipe.folder import RunFolder
 from llmrecipe.lock import lock_file
@@ -125,7 +125,7 @@ def _examiner(planned: planning.Planned, store: Store, arguments: argparse.Names
         errors = sum(one.severity == "error" for one in found)
         if not errors:
             return None
-        what = f"{errors} error{'s' if errors > 1 else ''} of the preflight checks"
+        what = f"{printers.amount(errors, 'error')} of the preflight checks"
         return what, f"mend them, or begin all the same: `llmrecipe run {arguments.file} --no-preflight`"
 
     return examine

@@ -92,7 +92,10 @@ def _show_difference(files: Sequence[str]) -> int:
     if changes:
         print(changes)
     left = together(state.verdicts.values())
-    print(f"{_number(len(state.done), 'fix', 'fixes')}; {_counted(left, len(files))} would be left", file=sys.stderr)
+    print(
+        f"{printers.amount(len(state.done), 'fix', 'fixes')}; {_counted(left, len(files))} would be left",
+        file=sys.stderr,
+    )
     return int(bool(changes) or any(one.severity == "error" for one in left))
 
 
@@ -154,10 +157,4 @@ def _last_line(left: Sequence[Diagnostic], done: Sequence[Diagnostic], files: in
 
 
 def _counted(findings: Sequence[Diagnostic], files: int) -> str:
-    errors = sum(one.severity == "error" for one in findings)
-    numbers = [_number(n, noun) for n, noun in ((errors, "error"), (len(findings) - errors, "warning")) if n]
-    return f"{_number(files, 'file')}: {', '.join(numbers) or 'no problems'}"
-
-
-def _number(count: int, one: str, several: str | None = None) -> str:
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
+    return f"{printers.amount(files, 'file')}: {printers.counted(findings)}"

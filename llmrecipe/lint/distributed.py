@@ -244,10 +244,9 @@ def bert_under_fsdp(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: h100-80gb, num_accelerators: 8}
     ```
     """
-    figures = case.figures
-    if case.recipe.method is None or not isinstance(case.recipe.distributed, FSDP) or figures is None:
+    if case.recipe.method is None or not isinstance(case.recipe.distributed, FSDP):
         return
-    if figures.family == "bert":
+    if case.family == "bert":
         help_ = "use `{kind: ddp}` or `{kind: deepspeed}`, or a model such as ModernBERT"
         yield Finding("distributed.kind", "FSDP cannot shard a BERT, whose head has a bias that is held twice", help_)
 

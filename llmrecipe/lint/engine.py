@@ -229,8 +229,8 @@ def numbers_that_vllm_does_not_compute_in(case: Case) -> Iterator[Finding]:
     if serving.dtype == "float32" and way in (*ON_THE_FLY, *OF_CHECKPOINTS):
         message = f"weights in `{way}` are not computed with in `float32`"
         yield Finding("serving.dtype", message, "use `bfloat16` or `auto`", fix=change, safe=False)
-    if serving.dtype == "float16" and case.figures is not None and case.figures.family in WITHOUT_FLOAT16:
-        message = f"models of the family `{case.figures.family}` overflow in `float16`, and vLLM refuses it"
+    if serving.dtype == "float16" and case.family in WITHOUT_FLOAT16:
+        message = f"models of the family `{case.family}` overflow in `float16`, and vLLM refuses it"
         yield Finding("serving.dtype", message, "use `bfloat16` or `auto`", fix=change, safe=False)
 
 

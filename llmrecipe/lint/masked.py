@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-from llmrecipe.facts import architectures, models
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
 from llmrecipe.methods.mlm import MLM
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.evaluation import MaskedAccuracy
-from llmrecipe.recipe.model import FromScratch
 from llmrecipe.vocabulary import Head, RecipeReference
 
 
@@ -18,8 +16,9 @@ def head_of_base(case: Case) -> Head | None:
         return None
     if recipe is not case.recipe and recipe.method is not None:
         return recipe.method.head
-    family = _family(recipe)
-    return architectures()[family].head if family is not None and family in architectures() else None
+    if case.figures is None and case.recipe.method is None:
+        return None  # A folder holds a model of its family with any head, which training would replace.
+    return case.architecture.head if case.architecture is not None else None
 
 
 def _beginning(case: Case) -> Recipe | None:
@@ -32,14 +31,6 @@ def _beginning(case: Case) -> Recipe | None:
         seen.add(name)
         recipe = case.recipes[name]
     return recipe
-
-
-def _family(recipe: Recipe) -> str | None:
-    base = recipe.model.base
-    if isinstance(base, FromScratch):
-        return base.architecture.family
-    facts = models().get(base) if isinstance(base, str) else None
-    return facts.family if facts else None
 
 
 def _result_head(case: Case) -> Head | None:
@@ -243,11 +234,8 @@ def packing_through_a_window(case: Case) -> Iterator[Finding]:
     data = recipe.data
     if not isinstance(recipe.method, MLM) or data is None or data.packing in (None, "none"):
         return
-    beginning = _beginning(case)
-    family = _family(beginning) if beginning is not None else None
-    known = architectures().get(family) if family is not None else None
-    if known is not None and known.sliding:
-        message = f"layers of `{family}` see a window, which a mask for packed rows would replace"
+    if case.architecture is not None and case.architecture.sliding:
+        message = f"layers of `{case.family}` see a window, which a mask for packed rows would replace"
         yield Finding("data.packing", message, "use `none`, or the family `bert`")
     elif recipe.model.attention not in ("sdpa", "eager"):
         message = f"`{recipe.model.attention}` takes no mask that keeps packed rows apart on both sides"

@@ -55,6 +55,48 @@ def quantized_rest_of_the_weights(case: Case) -> Iterator[Finding]:
         yield Finding("model.adapter.init_lora_weights", message, "use `default`, or leave out `quantization`")
 
 
+@rule("LR262")
+def orthogonal_on_packed_weights(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `init_lora_weights: orthogonal` is not used on a base whose weights are stored as whole numbers.
+
+    ## Why is this bad?
+    PEFT gives the adapter the type of the weights beneath it. Whole numbers cannot be trained, and making the adapter
+    fails. NF4 weights that are stored in a type of the other weights can be trained that way.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora, init_lora_weights: orthogonal}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model:
+      base: Qwen/Qwen3-8B
+      adapter: {kind: lora}
+      quantization: {kind: nf4}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    ```
+    """
+    adapter, quantization = case.recipe.model.adapter, case.recipe.model.quantization
+    if isinstance(adapter, Full) or adapter.init_lora_weights != "orthogonal":
+        return
+    if isinstance(quantization, Int8) or (isinstance(quantization, NF4) and quantization.quant_storage == "uint8"):
+        message = "`orthogonal` gives the adapter the type of the weights, which are whole numbers"
+        yield Finding("model.adapter.init_lora_weights", message, "use `default` or `gaussian`")
+
+
 @rule("LR245")
 def quantization_without_an_adapter(case: Case) -> Iterator[Finding]:
     """

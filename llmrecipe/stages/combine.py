@@ -239,12 +239,13 @@ def _rename(folder: Path, names: list[list[str]]) -> None:
 
 
 def _check_stored(spec: Combine, folder: Path) -> None:
-    """See that Transformers loads what was written, and that its numbers are finite."""
+    """See that Transformers loads what was written, and that its numbers are finite. A head may be new: training
+    gives one to a base that has none."""
     options: dict[str, Any] = {"num_labels": 1} if spec.head == "reward" else {}
     model, found = AUTO_CLASSES[spec.head].from_pretrained(
         folder, dtype="auto", trust_remote_code=spec.trust_remote_code, output_loading_info=True, **options
     )
-    if found["missing_keys"] or not loading.probe(model.eval()).isfinite().all():
+    if loading.lacking(model, found, new_head=True) or not loading.probe(model.eval()).isfinite().all():
         raise StageError(
             "the merged model is broken: weights are missing, or it gives no finite numbers",
             "use smaller weights, or a larger density",

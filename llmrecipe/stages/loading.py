@@ -1,6 +1,6 @@
 """Models and tokenizers in memory: from scratch, from the Hub, from a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,15 +145,18 @@ def pretrained(origin: ModelOrigin, place: Place, wanted: Wanted, **options: Any
             output_loading_info=True,
             **options,
         )
-    missing = sorted(found["missing_keys"])
-    if wanted.new_head:
-        missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
-    if missing:
+    if missing := lacking(model, found, wanted.new_head):
         raise StageError(
             f"the checkpoint of `{name}` lacks {len(missing)} weights of a {HEADS[wanted.head]}: {missing[0]}, ...",
             f"use the checkpoint of a {HEADS[wanted.head]}",
         )
     return model
+
+
+def lacking(model: Any, found: Mapping[str, Any], new_head: bool) -> list[str]:
+    """The weights that a checkpoint lacks, of what `from_pretrained` says of it; with a new head those beneath it."""
+    missing = sorted(found["missing_keys"])
+    return [key for key in missing if not new_head or key.startswith(f"{model.base_model_prefix}.")]
 
 
 def stored_dtype(origin: ModelOrigin, place: Place, trust_remote_code: bool) -> torch.dtype:

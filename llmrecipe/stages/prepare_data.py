@@ -198,7 +198,9 @@ def _check_not_empty(spec: PrepareData, accounts: Sequence[Account], train: Outp
             raise StageError(f"`{label}` has no rows", "its files are empty: correct `paths`, or leave it out")
         if account.kept == 0:
             raise StageError(f"none of the {account.rows_in:,} rows of `{label}` is left: {account.reasons()}", LOOSEN)
+    for account in accounts:  # A source without rows leaves the others of its mixture without any.
         if account.used == 0:
+            label = account.source.label
             raise StageError(f"the weight of `{label}` gives it less than one row", "raise it, or leave the source out")
     if spec.validation_fraction is None or (train.characters and validation.characters):
         return

@@ -21,7 +21,8 @@ def load(spec: Train, place: Place, model: Any, tokenizer: Any) -> dict[str, Any
     its checkpoint.
 
     Raises:
-        StageError: one cannot be loaded, or has another vocabulary than the model that is compared with it.
+        StageError: one cannot be loaded, has another vocabulary than the model that is compared with it, or is to
+            follow it and has other weights.
     """
     found = {}
     for role, origin in spec.models.items():
@@ -32,6 +33,8 @@ def load(spec: Train, place: Place, model: Any, tokenizer: Any) -> dict[str, Any
         wanted = loading.Wanted(dtype, spec.attention, spec.trust_remote_code, HEADS.get(role, "causal"))
         found[role] = loading.pretrained(origin, place, wanted)
         _check_sizes(role, model, found[role])
+    if spec.arguments.get("sync_ref_model") and "ref_model" in found:
+        _check_alike(model, found["ref_model"])
     return found
 
 
@@ -59,3 +62,20 @@ def _check_sizes(role: str, model: Any, other: Any) -> None:
             f"{NAMES[role]} gives probabilities to {theirs} tokens, the trained model to {ours}",
             "use two models whose embeddings have the same number of rows",
         )
+
+
+def _check_alike(model: Any, reference: Any) -> None:
+    """See that a reference that follows the policy has its weights: they are mixed one by one, in their order."""
+    ours, theirs = ({name: tuple(p.shape) for name, p in each.named_parameters()} for each in (model, reference))
+    if ours == theirs:
+        return
+    name = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
+    raise StageError(
+        f"the reference model cannot follow the trained one: `{name}` is {_shape(theirs.get(name))} there and "
+        f"{_shape(ours.get(name))} here",
+        "use a reference of the same architecture, or leave out `sync_ref_model`",
+    )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else " x ".join(map(str, shape))
