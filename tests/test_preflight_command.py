@@ -85,6 +85,33 @@ def test_a_silenced_check_is_not_told(recipe, here, capsys, topic):
     assert "LR381" not in capsys.readouterr().out
 
 
+def test_a_silence_of_what_no_tier_finds_is_told_at_its_place(recipe, here, capsys):
+    text = Path(recipe).read_text()
+    Path(recipe).write_text(f"{text}lint: {{ignore: [LR381, disk-too-small]}}\n")
+    main(["preflight", recipe, "--format", "json"])
+    assert json.loads(capsys.readouterr().out)["diagnostics"] == []
+    topic = next(check.name for check in CHECKS.values() if check.tier == "rows" and check.code != "LR381")
+    Path(recipe).write_text(f"{text}lint: {{ignore: [LR381]}}  # llmrecipe: ignore[{topic}]\n")
+    main(["preflight", recipe, "--format", "json"])
+    (told,) = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert (told["code"], told["message"]) == ("LR850", f"there is no `{topic}` on this line to silence")
+    assert told["line"] == len(text.splitlines()) + 1
+
+
+def test_what_was_not_tried_may_be_silenced(recipe, monkeypatch, here):
+    text = Path(recipe).read_text()
+    Path(recipe).write_text(f"{text}lint: {{ignore: [LR385, rows-that-vanish]}}\n")
+    planned = planning.understand(argparse.Namespace(file=recipe, overrides=[]))
+    for looked, told in (
+        ({"sampled": True, "untried": ["no trial step"]}, []),
+        ({"sampled": True}, ["LR385"]),
+        ({"sampled": False}, ["LR385", "rows-that-vanish"]),
+    ):
+        answer = Answer.model_validate({"examined": [{"stage": "scratch/train", **looked}]})
+        unused = examining.unused_silences(answer, planned.documents)
+        assert [one.message.split("`")[1] for one in unused] == told
+
+
 def test_a_silence_in_an_extended_file_holds_for_preflight(recipe, here, capsys):
     main(["preflight", recipe, "--format", "json"])
     (told,) = json.loads(capsys.readouterr().out)["diagnostics"]

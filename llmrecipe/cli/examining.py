@@ -10,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrecipe import launch, tether
+from llmrecipe import launch, lint, tether
 from llmrecipe.cli.planning import Planned
 from llmrecipe.diagnostics import Diagnostic
 from llmrecipe.document import Document
-from llmrecipe.lint import silenced
 from llmrecipe.lint.rule import location
 from llmrecipe.plan import Stage
 from llmrecipe.preflight.check import Tier
@@ -116,8 +115,29 @@ def diagnostics(answer: Answer, documents: Sequence[Document]) -> list[Diagnosti
     found = []
     for examined in answer.examined:
         document = by_name[examined.stage.partition("/")[0]]
-        found += [one for one in _of(examined, document) if not silenced(one, document)]
+        found += [one for one in _of(examined, document) if not lint.silenced(one, document)]
     return sorted(found, key=lambda one: (one.span.file, one.span.line, one.span.column, one.code))
+
+
+def unused_silences(answer: Answer, documents: Sequence[Document]) -> list[Diagnostic]:
+    """Silences of what was looked for everywhere and not found.
+
+    What all rows would tell is known only where no sample was taken, what a trial would where it was made; what a
+    machine decides is never known.
+    """
+    unused: list[Diagnostic] = []
+    for document in documents:
+        own = [one for one in answer.examined if one.stage.partition("/")[0] == document.recipe.name]
+        if not own:
+            continue
+        asked: set[Tier] = {"model"}
+        if all(one.sampled is False for one in own):
+            asked.add("rows")
+        if not any(one.untried for one in own):
+            asked.add("trial")
+        topics = {topic for check in CHECKS.values() if check.tier in asked for topic in (check.code, check.name)}
+        unused += lint.unused_silences(document, topics, [found for one in own for found in _of(one, document)])
+    return unused
 
 
 def _of(examined: Examined, document: Document) -> Iterator[Diagnostic]:

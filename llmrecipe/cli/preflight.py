@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     except RunError as error:
         return refused(error)
     found = examining.diagnostics(answer, planned.documents)
+    found += examining.unused_silences(answer, planned.documents)
     _print(found, answer, arguments)
     return 1 if any(one.severity == "error" for one in found) or (found and arguments.strict) else 0
 

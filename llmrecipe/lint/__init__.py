@@ -1,7 +1,7 @@
 """Typed recipes -> what is wrong with them although every value has its type."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +64,7 @@ from llmrecipe.lint.strategy import STRATEGY_RULES
 from llmrecipe.mending import fix
 from llmrecipe.source import Span
 
-__all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "diagnostic", "lint", "silenced"]
+__all__ = ["RULES", "STRATEGY_RULES", "Finding", "Rule", "diagnostic", "lint", "silenced", "unused_silences"]
 
 _LAST = "LR850"
 """The rule that looks at what the others found."""
@@ -108,6 +108,13 @@ def silenced(found: Diagnostic, document: Document) -> bool:
     texts = _Texts({})
     own = written(document.source, texts.of(document.source.file))
     return any(_silences(silence, found) for silence in own) or texts.silences(found)
+
+
+def unused_silences(document: Document, topics: Container[str], found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Silences of these topics that silence nothing of what something else than a rule found in the document."""
+    own = written(document.source, _Texts({}).of(document.source.file))
+    needless = [one for one in own if one.topic in topics and not any(_silences(one, finding) for finding in found)]
+    return [diagnostic(RULES[_LAST], silences.unused(one), document) for one in needless]
 
 
 def _silences(silence: Silence, found: Diagnostic) -> bool:

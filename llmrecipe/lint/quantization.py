@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from llmrecipe.facts import architectures, models
 from llmrecipe.lint.adapter_options import takes_from_weights
 from llmrecipe.lint.rule import Case, Drop, Finding, rule
-from llmrecipe.vocabulary import NF4, DoRA, Full, Int8, Unquantized, is_path
+from llmrecipe.vocabulary import NF4, DoRA, Dtype, Full, Int8, Unquantized, is_path
 
 QUANTIZED_NAME = re.compile(
     r"[-_](AWQ|GPTQ|GGUF|FP8|NVFP4|MXFP4|(bnb-)?4bit|(bnb-)?8bit|Int4|Int8|w\d+a\d+)\b", re.IGNORECASE
@@ -288,12 +288,61 @@ def quantized_weights_that_cannot_be_split(case: Case) -> Iterator[Finding]:
         message = f"`{spread.kind}` cannot split weights of 8 bits"
         yield Finding("model.quantization.kind", message, "use `nf4` with `quant_storage: bfloat16`, or `ddp`")
         return
-    held = recipe.model.dtype if recipe.model.dtype != "auto" else case.figures and case.figures.dtype
+    held = _held(case)
     if quantization.quant_storage == "uint8" or held not in (None, quantization.quant_storage):
         message = (
             f"`{spread.kind}` splits weights of one type, and these are `{quantization.quant_storage}` beside others"
         )
         yield Finding("model.quantization", message, f"write `quant_storage: {held or 'bfloat16'}`")
+
+
+@rule("LR263")
+def two_half_precisions(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that what NF4 leaves unquantized has the type of `training.precision`, or `float32`, where training runs on
+    a processor.
+
+    ## Why is this bad?
+    Embeddings and norms keep the type of the checkpoint, or of `model.dtype`. Autocast on a processor refuses to put
+    `float16` and `bfloat16` together, and the first step fails.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B, adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float16}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {precision: bfloat16}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: style
+    model: {base: Qwen/Qwen3-0.6B, adapter: {kind: lora}, quantization: {kind: nf4}, dtype: bfloat16}
+    data: {train: [{kind: files, paths: [chats.jsonl], format: messages}]}
+    method: {kind: sft}
+    training: {precision: bfloat16}
+    ```
+    """
+    recipe, precision = case.recipe, case.recipe.training.precision
+    nf4 = isinstance(recipe.model.quantization, NF4)
+    if recipe.method is None or not nf4 or recipe.hardware.accelerator != "cpu":
+        return
+    held = _held(case)
+    if {held, precision} == {"float16", "bfloat16"}:
+        message = f"the rest of the weights is in `{held}`, and a processor cannot compute with it in `{precision}`"
+        yield Finding("training.precision", message, f"write `model.dtype: {precision}`, or `precision: {held}`")
+
+
+def _held(case: Case) -> Dtype | None:
+    """The type of what is not quantized; None where nothing says it."""
+    written = case.recipe.model.dtype
+    if written != "auto":
+        return written
+    return case.figures.dtype if case.figures is not None else None
 
 
 @rule("LR250")

@@ -48,6 +48,8 @@ def unused_silence(case: Case) -> Iterator[Finding]:
     Checks that every code that a recipe silences, with `# llmrecipe: ignore[CODE]` on a line or under `lint.ignore`,
     would be reported there.
 
+    For what a look at the data finds, `llmrecipe preflight` says so.
+
     ## Why is this bad?
     It silences the next mistake of that kind, which nobody has looked at. Most often the line was mended, or the
     comment stands on another line than the value.
@@ -74,8 +76,13 @@ def unused_silence(case: Case) -> Iterator[Finding]:
     """
     for silence in case.unused:
         if _is_known(silence.topic) and not _is_elsewhere(silence.topic) and not _is_fixed(silence.topic):
-            where = "in this recipe" if silence.line is None else "on this line"
-            yield _finding(silence, f"there is no `{silence.topic}` {where} to silence", "remove it", drop=True)
+            yield unused(silence)
+
+
+def unused(silence: Silence) -> Finding:
+    """What LR850 says of a silence that silenced nothing."""
+    where = "in this recipe" if silence.line is None else "on this line"
+    return _finding(silence, f"there is no `{silence.topic}` {where} to silence", "remove it", drop=True)
 
 
 @rule("LR851")
