@@ -328,8 +328,8 @@ def two_half_precisions(case: Case) -> Iterator[Finding]:
     ```
     """
     recipe, precision = case.recipe, case.recipe.training.precision
-    nf4 = isinstance(recipe.model.quantization, NF4)
-    if recipe.method is None or not nf4 or recipe.hardware.accelerator != "cpu":
+    trained = recipe.method is not None and not isinstance(recipe.model.adapter, Full)
+    if not trained or not isinstance(recipe.model.quantization, NF4) or recipe.hardware.accelerator != "cpu":
         return
     held = _held(case)
     if {held, precision} == {"float16", "bfloat16"}:
