@@ -17,7 +17,7 @@ model: {base: Qwen/Qwen3-8B, MODEL}
 data: {train: [{kind: files, paths: [rows.jsonl], format: FORMAT}]}
 method: {METHOD}
 TRAINING
-hardware: {accelerator: h100-80gb, num_accelerators: 2}
+hardware: {accelerator: ACCELERATOR, num_accelerators: 2}
 distributed: {DISTRIBUTED}
 """
 
@@ -26,7 +26,7 @@ Found = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def found(read: Callable[..., list[Document]], tmp_path: Path) -> Found:
-    """Codes and messages of the rules LR220 to LR259."""
+    """Codes and messages of the rules LR220 to LR269."""
     (tmp_path / "rows.jsonl").write_text("{}\n")
 
     def found(
@@ -35,12 +35,14 @@ def found(read: Callable[..., list[Document]], tmp_path: Path) -> Found:
         training: str = "",
         distributed: str = "kind: ddp",
         form: str = "messages",
+        accelerator: str = "h100-80gb",
     ) -> dict[str, str]:
-        words = {"MODEL": model, "METHOD": method, "TRAINING": training, "DISTRIBUTED": distributed, "FORMAT": form}
+        words = {"MODEL": model, "METHOD": method, "TRAINING": training, "DISTRIBUTED": distributed, "FORMAT": form,
+                 "ACCELERATOR": accelerator}  # fmt: skip
         text = RECIPE
         for word, by in words.items():
             text = text.replace(word, by)
-        return {d.code: f"{d.message}; {d.help}" for d in lint(read(text)) if "LR220" <= d.code <= "LR259"}
+        return {d.code: f"{d.message}; {d.help}" for d in lint(read(text)) if "LR220" <= d.code <= "LR269"}
 
     return found
 
@@ -129,7 +131,9 @@ def test_the_version_of_bitsandbytes_is_part_of_a_quantized_training_alone(
 ) -> None:
     (tmp_path / "rows.jsonl").write_text("{}\n")
     for quantization, moves in (("nf4", {"style/train", "style/merge", "style/export"}), ("none", set())):
-        text = RECIPE.replace("MODEL", f"adapter: {{kind: lora}}, quantization: {{kind: {quantization}}}")
+        text = RECIPE.replace("ACCELERATOR", "h100-80gb").replace(
+            "MODEL", f"adapter: {{kind: lora}}, quantization: {{kind: {quantization}}}"
+        )
         for word, by in (
             ("METHOD", "kind: sft"),
             ("FORMAT", "messages"),
@@ -147,3 +151,35 @@ def test_the_version_of_bitsandbytes_is_part_of_a_quantized_training_alone(
         ]
         first, second = (plan.addresses() for plan in plans)
         assert {name for name in first if first[name] != second[name]} == moves
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "accelerator", "wrong"),
+    [
+        ("adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float16", "bfloat16", "cpu", True),
+        ("adapter: {kind: lora}, quantization: {kind: nf4}", "float16", "cpu", True),
+        ("adapter: {kind: lora}, quantization: {kind: nf4}", "bfloat16", "cpu", False),
+        ("adapter: {kind: lora}, quantization: {kind: nf4}", "float32", "cpu", False),
+        ("adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float32", "float16", "cpu", False),
+        ("adapter: {kind: lora}, quantization: {kind: int8}, dtype: float16", "bfloat16", "cpu", False),
+        ("adapter: {kind: lora}, dtype: float16", "bfloat16", "cpu", False),
+        ("adapter: {kind: lora, trainable_token_indices: [3]}, dtype: float16", "bfloat16", "cpu", True),
+        ("adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float16", "bfloat16", "h100-80gb", False),
+    ],
+)
+def test_a_processor_does_not_put_two_half_precisions_together(
+    model: str, precision: str, accelerator: str, wrong: bool, found: Found
+) -> None:
+    codes = found(model, training=f"training: {{precision: {precision}}}", accelerator=accelerator)
+    assert ("LR263" in codes) == wrong
+
+
+@pytest.mark.parametrize(
+    ("quantization", "wrong"),
+    [("kind: nf4", True), ("kind: int8", True), ("kind: nf4, quant_storage: bfloat16", False), ("kind: none", False)],
+)
+def test_an_orthogonal_adapter_needs_weights_that_are_no_whole_numbers(
+    quantization: str, wrong: bool, found: Found
+) -> None:
+    codes = found(f"adapter: {{kind: lora, init_lora_weights: orthogonal}}, quantization: {{{quantization}}}")
+    assert ("LR262" in codes) == wrong

@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from test_train import at, forked, kill, lines, weights  # noqa: F401  `at` is a fixture
 from transformers import AutoModelForCausalLM
+from trl.trainer.utils import add_fused_lm_head
 
 from llmrecipe.plan import LocalModel, Merge, NewModel, Train
 from llmrecipe.stages import adapters, loading, merge, train
@@ -98,6 +99,27 @@ def test_a_killed_run_that_began_with_a_part_of_the_weights_ends_as_one_that_was
     train.run(wanted, resumed)
     assert all(torch.equal(weights(straight)[name], tensor) for name, tensor in weights(resumed).items())
     assert lines(straight) == lines(resumed)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_trained_tokens_reach_the_losses_of_trl_through_a_tied_head(tied: bool) -> None:
+    model = small.model(tie_word_embeddings=tied)
+    add_fused_lm_head(model)
+    model = adapters.with_new_adapter(model, lora(trainable_token_indices=[3, 7]), seed=1)
+    adapters.complete_head(model)
+    deltas = {name: p for name, p in model.named_parameters() if "trainable_tokens_delta" in name}
+    with torch.no_grad():
+        for delta in deltas.values():
+            delta += 0.5
+    ids = torch.tensor([[3, 9, 7, 3, 11, 7]])
+    fused = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
+    plain = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    torch.testing.assert_close(fused, plain, rtol=0, atol=1e-5)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for ours, theirs in zip(
+        *(torch.autograd.grad(found.sum(), parameters, allow_unused=True) for found in (fused, plain)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_the_seed_decides_how_an_adapter_begins(at: Callable[..., Place], base: Path) -> None:  # noqa: F811

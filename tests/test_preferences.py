@@ -369,6 +369,15 @@ def test_a_reference_follows_the_policy_when_it_is_told_to(at: Callable[..., Pla
     assert [line["loss"] for line in small.log(place) if "loss" in line] == pytest.approx([math.log(2)] * 4, abs=1e-3)
 
 
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_single_tokens_of_a_tied_model_are_trained(method: str, at: Callable[..., Place], tmp_path: Path) -> None:
+    place = at("here", method, model=small.saved_model(tmp_path / "base"))
+    adapter = LoRA(kind="lora", r=4, lora_alpha=8, trainable_token_indices=[3, 7])
+    train.run(spec_of(method, adapter=adapter), place)
+    (tokens,) = [tensor for name, tensor in weights(place).items() if "trainable_tokens_delta" in name]
+    assert tokens.shape == (2, 32)
+
+
 def test_a_reference_of_other_weights_cannot_follow(at: Callable[..., Place], tmp_path: Path) -> None:
     base = small.saved_model(tmp_path / "base")
     other = small.saved_model(tmp_path / "other", tie_word_embeddings=False)

@@ -300,12 +300,12 @@ def quantized_weights_that_cannot_be_split(case: Case) -> Iterator[Finding]:
 def two_half_precisions(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that what NF4 leaves unquantized has the type of `training.precision`, or `float32`, where training runs on
-    a processor.
+    Checks that weights have the type of `training.precision`, or `float32`, where an adapter with NF4 or with
+    `trainable_token_indices` is trained on a processor.
 
     ## Why is this bad?
-    Embeddings and norms keep the type of the checkpoint, or of `model.dtype`. Autocast on a processor refuses to put
-    `float16` and `bfloat16` together, and the first step fails.
+    What NF4 leaves unquantized, and tokens beside those that are trained, keep the type of the checkpoint, or of
+    `model.dtype`. Autocast on a processor refuses to put `float16` and `bfloat16` together, and the first step fails.
 
     ## Example
     ```yaml
@@ -328,12 +328,13 @@ def two_half_precisions(case: Case) -> Iterator[Finding]:
     ```
     """
     recipe, precision = case.recipe, case.recipe.training.precision
-    trained = recipe.method is not None and not isinstance(recipe.model.adapter, Full)
-    if not trained or not isinstance(recipe.model.quantization, NF4) or recipe.hardware.accelerator != "cpu":
+    adapter = recipe.model.adapter
+    if recipe.method is None or isinstance(adapter, Full) or recipe.hardware.accelerator != "cpu":
         return
+    mixes = isinstance(recipe.model.quantization, NF4) or adapter.trainable_token_indices
     held = _held(case)
-    if {held, precision} == {"float16", "bfloat16"}:
-        message = f"the rest of the weights is in `{held}`, and a processor cannot compute with it in `{precision}`"
+    if mixes and {held, precision} == {"float16", "bfloat16"}:
+        message = f"weights are in `{held}`, and a processor cannot put them together with `{precision}`"
         yield Finding("training.precision", message, f"write `model.dtype: {precision}`, or `precision: {held}`")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.utils.other import TrainableTokensWrapper
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
@@ -43,6 +44,16 @@ def with_new_adapter(model: Any, adapter: LoRA | DoRA, seed: int, head: Head = "
         return get_peft_model(model, configuration(adapter, head))
     except ValueError as error:
         raise StageError(f"the adapter does not fit the model: {reason(error)}", "change `model.adapter`") from error
+
+
+def complete_head(model: PeftModel) -> None:
+    """Give a tied head with trained tokens the bias that TRL's losses ask it for: none.
+
+    PEFT 0.21.2 answers for `weight` alone, with the trained tokens in it.
+    """
+    output = model.get_output_embeddings()
+    if isinstance(output, TrainableTokensWrapper) and getattr(output.original_module, "bias", None) is None:
+        output.bias = None
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

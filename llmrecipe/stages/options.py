@@ -58,7 +58,8 @@ def equip(trainer: Any, spec: Train, place: Place) -> None:
     """
     if spec.arguments.get("label_smoothing_factor") and not getattr(trainer, "ours", spec.masking is not None):
         raise StageError(
-            f"label smoothing is not exact for {type(trainer.model).__name__}, whose head is not a plain one",
+            f"label smoothing is not exact for {type(trainer.model).__name__}, which balances experts in its loss, or "
+            "whose head is not a plain one",
             "leave out `training.label_smoothing`",
         )
     trainer.best = spec.best

@@ -250,8 +250,9 @@ def _begin_adapter(spec: Train, adapter: LoRA | DoRA, trainer: Any, place: Place
     trainer.loraplus = adapter.loraplus_lr_ratio
     if spec.quantization.kind != "none":
         quantized.restore_adapter(trainer.model, spec)
+    policy = trainer.model.policy if isinstance(trainer.model, PolicyWithValue) else trainer.model
+    adapters.complete_head(policy)
     if adapters.takes_from_weights(adapter) and trainer.args.should_save:
-        policy = trainer.model.policy if isinstance(trainer.model, PolicyWithValue) else trainer.model
         adapters.save_beginning(policy, place.work / BEGINNING)
 
 
