@@ -1,11 +1,13 @@
 """Muon for hidden matrices, AdamW for the rest, one state."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import small
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from llmrecipe.optimization import Muon
 from llmrecipe.trainers.muon import MuonWithAdamW
@@ -37,6 +39,15 @@ def test_every_parameter_has_one_rule_and_embeddings_and_norms_get_adamw(family:
     for name, p in model.named_parameters():
         outer = p is model.get_input_embeddings().weight or p is model.get_output_embeddings().weight
         assert (id(p) in hidden) == (p.ndim == 2 and not outer and name != "transformer.wpe.weight"), name
+
+
+def test_the_row_that_gives_a_score_gets_adamw(tmp_path: Path) -> None:
+    folder = small.saved_model(tmp_path / "base")
+    judge = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    assert judge.score.weight.shape == (1, 32)
+    rules = {id(p): group["rule"] for group in optimizer(judge).param_groups for p in group["params"]}
+    assert rules.keys() == {id(p) for p in judge.parameters()}
+    assert rules[id(judge.score.weight)] == "adamw"
 
 
 def test_a_step_equals_the_two_optimizers_of_torch() -> None:

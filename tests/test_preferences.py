@@ -19,6 +19,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from llmrecipe.methods.dpo import DPO
+from llmrecipe.optimization import Muon
 from llmrecipe.plan import Evaluate, Export, InputModel, Merge, PreferenceAccuracySuite
 from llmrecipe.stages import evaluate, export, merge, train
 from llmrecipe.stages.place import Place, StageError
@@ -396,6 +397,15 @@ def judge(at: Callable[..., Place], tmp_path: Path, **changes: Any) -> tuple[Pat
     place = at("judge", "reward", model=base)
     train.run(spec_of("reward", **changes), place)
     return base, place
+
+
+def test_a_judge_is_trained_with_muon(at: Callable[..., Place], tmp_path: Path) -> None:
+    base, place = judge(at, tmp_path, optimizer=Muon(kind="muon"))
+    begun = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).state_dict()
+    moved = weights(place)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert moved["score.weight"].isfinite().all()
+    assert not torch.equal(moved[name], begun[name])
 
 
 def pairs_file(tmp_path: Path) -> list[dict[str, str]]:

@@ -16,13 +16,14 @@ class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     def __init__(self, model: Any, options: Muon, lr: float, weight_decay: float, no_decay: Iterable[str]) -> None:
         """Sort the trainable parameters of `model`.
 
-        Matrices inside the network get Muon. Embeddings, the output head, norms and biases get AdamW. `no_decay`
-        names parameters without weight decay.
+        Matrices inside the network get Muon. Embeddings, the output head, norms, biases and the one row that gives a
+        score get AdamW. `no_decay` names parameters without weight decay.
         """
         tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-        outer = {id(p) for module in (*tables, model.get_output_embeddings()) for p in module.parameters()}
+        head = model.get_output_embeddings()  # A reward model has none.
+        outer = {id(p) for module in (*tables, *([] if head is None else [head])) for p in module.parameters()}
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        hidden = [p for _, p in named if p.ndim == 2 and id(p) not in outer]
+        hidden = [p for _, p in named if p.ndim == 2 and min(p.shape) > 1 and id(p) not in outer]
         inner = {id(p) for p in hidden}
         spared = set(no_decay)
         other = [p for name, p in named if id(p) not in inner and name not in spared]
