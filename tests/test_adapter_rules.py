@@ -161,9 +161,10 @@ def test_the_version_of_bitsandbytes_is_part_of_a_quantized_training_alone(
         ("adapter: {kind: lora}, quantization: {kind: nf4}", "bfloat16", "cpu", False),
         ("adapter: {kind: lora}, quantization: {kind: nf4}", "float32", "cpu", False),
         ("adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float32", "float16", "cpu", False),
-        ("adapter: {kind: lora}, quantization: {kind: int8}, dtype: float16", "bfloat16", "cpu", False),
-        ("adapter: {kind: lora}, dtype: float16", "bfloat16", "cpu", False),
-        ("adapter: {kind: lora, trainable_token_indices: [3]}, dtype: float16", "bfloat16", "cpu", True),
+        ("adapter: {kind: lora}, dtype: float16", "bfloat16", "cpu", True),
+        ("adapter: {kind: lora}", "float16", "cpu", True),
+        ("dtype: float16", "bfloat16", "cpu", True),
+        ("adapter: {kind: full}", "float16", "cpu", False),
         ("adapter: {kind: lora}, quantization: {kind: nf4}, dtype: float16", "bfloat16", "h100-80gb", False),
     ],
 )

@@ -131,6 +131,33 @@ def test_a_folder_of_another_direction_is_known_by_its_family(
     assert {d.code for d in lint(read(packed)) if d.severity == "error"} == {"LR415"}
 
 
+QWEN3 = {"model_type": "qwen3", "hidden_size": 1024, "num_hidden_layers": 28}
+
+
+@pytest.mark.parametrize(
+    ("base", "reference", "words"),
+    [
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "`hidden_size` is `2048`, that of the base `1024`"),
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B-Base", None),
+        ("Qwen/Qwen3-0.6B", "./base", None),
+        ("Qwen/Qwen3-1.7B", "./base", "`hidden_size` is `1024`, that of the base `2048`"),
+        ("./base", "meta-llama/Llama-3.2-1B", "`family` is `llama`, that of the base `qwen3`"),
+        ("someone/else", "./base", None),
+    ],
+)
+def test_a_reference_follows_only_where_its_shape_is_not_known_to_differ(
+    read: Callable[..., list[Document]], tmp_path: Path, base: str, reference: str, words: str | None
+) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(QWEN3))
+    text = RECIPE.replace("BASE, MODEL", base).replace("DISTRIBUTED", "").replace("messages", "preference")
+    text = text.replace("{kind: sft}", f"{{kind: dpo, ref_model: {reference}, sync_ref_model: {{}}}}")
+    found = [one.message for one in lint(read(text)) if one.code == "LR322"]
+    assert [words in message for message in found if words] == ([True] if words else [])
+    assert len(found) == bool(words)
+
+
 @pytest.mark.parametrize("written", ["", "[]", "{}", '{"model_type": 3}', '{"model_type": "own"}', None])
 def test_a_folder_that_does_not_say_its_family_has_none(found: Found, tmp_path: Path, written: str | None) -> None:
     folder = tmp_path / "base"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from llmrecipe.facts import models
 from llmrecipe.lint.figures import embeddings, first
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.lint.sources import row_kind
@@ -13,13 +14,20 @@ from llmrecipe.methods.reference import ReferenceMethod
 from llmrecipe.recipe import Recipe
 from llmrecipe.recipe.evaluation import Perplexity, PreferenceAccuracy
 from llmrecipe.recipe.tokenizer import TrainTokenizer
-from llmrecipe.vocabulary import Full, Head, RecipeReference
+from llmrecipe.vocabulary import Full, Head, RecipeReference, is_path
 
 DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
 """Losses of DPO that go with every `f_divergence_type`."""
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """Losses of DPO that know `label_smoothing`."""
+
+SHAPE = {
+    "family": "model_type",
+    **{name: name for name in ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")},
+    "tie_word_embeddings": "tie_word_embeddings",
+}
+"""What decides which weights a model has: its name in the facts of published models, and in a `config.json`."""
 
 
 def _origin(case: Case, recipe: Recipe) -> Recipe:
@@ -84,11 +92,12 @@ def kto_batch_of_one(case: Case) -> Iterator[Finding]:
 def reference_that_cannot_follow(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that `sync_ref_model` is used where every weight is trained, and without `precompute_ref_log_probs`.
+    Checks that `sync_ref_model` is used where every weight is trained, without `precompute_ref_log_probs`, and with a
+    reference of the same shape.
 
     ## Why is this bad?
-    Under an adapter the reference is the base with the adapter switched off: there is no second model to follow. And
-    what was asked of the reference before training is not asked again when it has moved.
+    Under an adapter the reference is the base with the adapter switched off: there is no second model to follow. What
+    was asked of the reference before training is not asked again when it has moved. And weights are mixed one by one.
 
     ## Example
     ```yaml
@@ -117,6 +126,28 @@ def reference_that_cannot_follow(case: Case) -> Iterator[Finding]:
     if method.precompute_ref_log_probs:
         message = "a reference that moves cannot be asked before training"
         yield Finding("method.precompute_ref_log_probs", message, "leave out one of the two")
+    ours, theirs = (
+        _shape(case, case.recipe.model.base, "model.base"),
+        _shape(case, method.ref_model, "method.ref_model"),
+    )
+    for name in SHAPE:
+        if name in ours and name in theirs and ours[name] != theirs[name]:
+            message = f"the reference cannot follow: its `{name}` is `{theirs[name]}`, that of the base `{ours[name]}`"
+            yield Finding(
+                "method.ref_model", message, "use a reference of the same shape, or leave out `sync_ref_model`"
+            )
+            return
+
+
+def _shape(case: Case, model: object, at: str) -> dict[str, object]:
+    """What is known of the shape of a published model or of one in a folder."""
+    if not isinstance(model, str):
+        return {}
+    if is_path(model):
+        written = case.configuration(model, at)
+        return {name: written[key] for name, key in SHAPE.items() if key in written}
+    facts = models().get(model)
+    return {} if facts is None else {name: getattr(facts, name) for name in SHAPE}
 
 
 @rule("LR323")

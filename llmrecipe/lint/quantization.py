@@ -288,7 +288,7 @@ def quantized_weights_that_cannot_be_split(case: Case) -> Iterator[Finding]:
         message = f"`{spread.kind}` cannot split weights of 8 bits"
         yield Finding("model.quantization.kind", message, "use `nf4` with `quant_storage: bfloat16`, or `ddp`")
         return
-    held = _held(case)
+    held = _held_type(case)
     if quantization.quant_storage == "uint8" or held not in (None, quantization.quant_storage):
         message = (
             f"`{spread.kind}` splits weights of one type, and these are `{quantization.quant_storage}` beside others"
@@ -296,16 +296,26 @@ def quantized_weights_that_cannot_be_split(case: Case) -> Iterator[Finding]:
         yield Finding("model.quantization", message, f"write `quant_storage: {held or 'bfloat16'}`")
 
 
+def _held_type(case: Case) -> Dtype | None:
+    """The type of the weights that are not quantized; None where nothing says it."""
+    model = case.recipe.model
+    if model.dtype != "auto":
+        return model.dtype
+    if isinstance(model.adapter, Full):
+        return "float32"
+    return case.figures.dtype if case.figures is not None else None
+
+
 @rule("LR263")
 def two_half_precisions(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that weights have the type of `training.precision`, or `float32`, where an adapter with NF4 or with
-    `trainable_token_indices` is trained on a processor.
+    Checks that weights are not held in one of `float16` and `bfloat16` and computed with in the other, where training
+    runs on a processor.
 
     ## Why is this bad?
-    What NF4 leaves unquantized, and tokens beside those that are trained, keep the type of the checkpoint, or of
-    `model.dtype`. Autocast on a processor refuses to put `float16` and `bfloat16` together, and the first step fails.
+    Weights under an adapter keep the type of the checkpoint, or of `model.dtype`. On a processor layer norms, NF4
+    layers and single trained tokens cannot put the two types together, and the first step fails.
 
     ## Example
     ```yaml
@@ -328,22 +338,12 @@ def two_half_precisions(case: Case) -> Iterator[Finding]:
     ```
     """
     recipe, precision = case.recipe, case.recipe.training.precision
-    adapter = recipe.model.adapter
-    if recipe.method is None or isinstance(adapter, Full) or recipe.hardware.accelerator != "cpu":
+    if recipe.method is None or recipe.hardware.accelerator != "cpu":
         return
-    mixes = isinstance(recipe.model.quantization, NF4) or adapter.trainable_token_indices
-    held = _held(case)
-    if mixes and {held, precision} == {"float16", "bfloat16"}:
+    held = _held_type(case)
+    if {held, precision} == {"float16", "bfloat16"}:
         message = f"weights are in `{held}`, and a processor cannot put them together with `{precision}`"
         yield Finding("training.precision", message, f"write `model.dtype: {precision}`, or `precision: {held}`")
-
-
-def _held(case: Case) -> Dtype | None:
-    """The type of what is not quantized; None where nothing says it."""
-    written = case.recipe.model.dtype
-    if written != "auto":
-        return written
-    return case.figures.dtype if case.figures is not None else None
 
 
 @rule("LR250")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from llmrecipe import paths
 from llmrecipe.diagnostics import Severity
@@ -75,8 +76,12 @@ class Case:
             return self.figures.family
         if not isinstance(base, str) or not is_path(base) or self.recipe.model.trust_remote_code:
             return None
-        found = local.files(f"{base}/config.json", self.folder("model.base"))
-        return _model_type(local.text(str(found[0]))) if found else None
+        return family if isinstance(family := self.configuration(base, "model.base").get("model_type"), str) else None
+
+    def configuration(self, folder: str, at: str) -> Mapping[str, Any]:
+        """The `config.json` of a model folder that is named at `at`; empty where there is none that can be read."""
+        found = local.files(f"{folder}/config.json", self.folder(at))
+        return _object(local.text(str(found[0]))) if found else {}
 
     @cached_property
     def architecture(self) -> ArchitectureFacts | None:
@@ -88,13 +93,12 @@ class Case:
         return paths.folder(self.document, location(at))
 
 
-def _model_type(configuration: str) -> str | None:
+def _object(text: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(configuration)
+        found = json.loads(text)
     except ValueError:
-        return None
-    named = found.get("model_type") if isinstance(found, dict) else None
-    return named if isinstance(named, str) else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 Check = Callable[[Case], Iterator[Finding]]
