@@ -131,6 +131,20 @@ def test_a_folder_of_another_direction_is_known_by_its_family(
     assert {d.code for d in lint(read(packed)) if d.severity == "error"} == {"LR415"}
 
 
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [({"model_type": "gemma3_text"}, True), ({"model_type": "qwen3"}, False),
+     ({"model_type": "qwen3", "tie_word_embeddings": True}, True),
+     ({"model_type": "gemma3_text", "tie_word_embeddings": False}, False)],
+)  # fmt: skip
+def test_a_folder_says_whether_its_ends_are_tied(
+    found: Found, tmp_path: Path, written: dict[str, object], wrong: bool
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(written))
+    assert ("LR224" in found("./base", lora("modules_to_save: [lm_head]"))) == wrong
+
+
 QWEN3 = {"model_type": "qwen3", "hidden_size": 1024, "num_hidden_layers": 28}
 
 

@@ -149,8 +149,8 @@ def half_of_a_tied_pair(case: Case) -> Iterator[Finding]:
     method: {kind: sft}
     ```
     """
-    adapter, figures, known = case.recipe.model.adapter, case.figures, case.architecture
-    if isinstance(adapter, Full) or figures is None or not figures.tied or known is None:
+    adapter, known = case.recipe.model.adapter, case.architecture
+    if isinstance(adapter, Full) or known is None or not case.tied:
         return
     tied = (known.embeddings[0], known.output)
     targets = [] if adapter.target_modules == "all-linear" else list(adapter.target_modules)

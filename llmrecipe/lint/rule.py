@@ -71,12 +71,26 @@ class Case:
 
         None where nothing offline says it, and where code that comes with the model may say anything.
         """
-        base = first(self.recipe)
         if self.figures is not None:
             return self.figures.family
+        named = self._own_configuration.get("model_type")
+        return named if isinstance(named, str) else None
+
+    @cached_property
+    def tied(self) -> bool:
+        """Whether the base is known to have one matrix for its embedding and its output head."""
+        if self.figures is not None:
+            return self.figures.tied
+        default = self.architecture is not None and self.architecture.tied
+        return self._own_configuration.get("tie_word_embeddings", default) is True
+
+    @cached_property
+    def _own_configuration(self) -> Mapping[str, Any]:
+        """The `config.json` of a base that is a folder and brings no code."""
+        base = first(self.recipe)
         if not isinstance(base, str) or not is_path(base) or self.recipe.model.trust_remote_code:
-            return None
-        return family if isinstance(family := self.configuration(base, "model.base").get("model_type"), str) else None
+            return {}
+        return self.configuration(base, "model.base")
 
     def configuration(self, folder: str, at: str) -> Mapping[str, Any]:
         """The `config.json` of a model folder that is named at `at`; empty where there is none that can be read."""
