@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from llmrecipe.facts import families
 from llmrecipe.lint.rule import Case, Finding, rule
 from llmrecipe.methods.mlm import MLM
 from llmrecipe.methods.pretrain import Pretrain
@@ -100,6 +101,49 @@ def option_of_the_likelihood(case: Case) -> Iterator[Finding]:
             yield Finding(f"training.{name}", f"`{recipe.method.kind}` does not take it", help_, on_key=True)
     if recipe.data is not None and recipe.data.curriculum is not None:
         yield Finding("data.curriculum", f"`{recipe.method.kind}` does not take it", help_, on_key=True)
+
+
+@rule("LR374")
+def smoothing_of_balanced_experts(case: Case) -> Iterator[Finding]:
+    """
+    ## What it does
+    Checks that `label_smoothing` is not used for a mixture of experts that is trained from scratch.
+
+    ## Why is this bad?
+    Its loss also balances the experts, and is the library's, which smooths padding and prompts as well: the training
+    stops before its first step.
+
+    ## Example
+    ```yaml
+    version: 1
+    name: experts
+    model:
+      base:
+        architecture: {family: qwen3_moe, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_experts: 4}
+    tokenizer: {kind: train, vocab_size: 1000}
+    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
+    method: {kind: pretrain}
+    training: {label_smoothing: 0.1}
+    ```
+
+    ## Use instead
+    ```yaml
+    version: 1
+    name: experts
+    model:
+      base:
+        architecture: {family: qwen3_moe, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_experts: 4}
+    tokenizer: {kind: train, vocab_size: 1000}
+    data: {train: [{kind: files, paths: [corpus.txt], format: text}]}
+    method: {kind: pretrain}
+    ```
+    """
+    base = case.recipe.model.base
+    if not isinstance(base, FromScratch) or not case.recipe.training.label_smoothing:
+        return
+    if families()[base.architecture.family].constants.get("output_router_logits"):
+        message = f"the loss of a new `{base.architecture.family}` balances its experts, and is not smoothed exactly"
+        yield Finding("training.label_smoothing", message, "leave it out", on_key=True)
 
 
 @rule("LR372")
