@@ -205,3 +205,15 @@ def test_every_method_with_a_likelihood_or_preferences_has_its_metrics() -> None
     online = {"grpo", "rloo", "ppo"}
     kinds = {method.model_fields["kind"].annotation.__args__[0] for method in METHODS}  # type: ignore[union-attr]
     assert set(judging.MEASURED) == kinds - online
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "wrong"),
+    [("kind: adamw", True), ("kind: muon", True), ("kind: schedule_free", True), ("kind: adamw, bits: 8", False),
+     ("kind: lion", False), ("kind: sgd", False)],
+)  # fmt: skip
+def test_weights_in_float16_are_not_for_optimizers_that_divide_in_their_type(
+    folder: Path, optimizer: str, wrong: bool
+) -> None:
+    text = tuned(f"{{optimizer: {{{optimizer}}}}}").replace("Qwen3-0.6B", "Qwen3-0.6B, dtype: float16")
+    assert ("LR316" in codes(folder, text)) == wrong

@@ -13,7 +13,7 @@ from llmrecipe.methods.orpo import ORPO
 from llmrecipe.methods.pretrain import Pretrain
 from llmrecipe.methods.reference import ReferenceMethod
 from llmrecipe.methods.reward import Reward
-from llmrecipe.optimization import SGD, Muon, WarmupStableDecay
+from llmrecipe.optimization import SGD, AdamW, Muon, ScheduleFree, WarmupStableDecay
 from llmrecipe.recipe.model import FromScratch
 from llmrecipe.recipe.serving import VLLM
 from llmrecipe.vocabulary import Full
@@ -248,10 +248,12 @@ def updates_lost_in_rounding(case: Case) -> Iterator[Finding]:
 def unscalable_gradients(case: Case) -> Iterator[Finding]:
     """
     ## What it does
-    Checks that weights in `float16` are not trained whole with `precision: float16`.
+    Checks that weights in `float16` are not trained whole with `precision: float16`, nor with an optimizer that divides
+    by the root of squares in the type of the weights: `adamw` of 32 bits, `muon`, `schedule_free`.
 
     ## Why is this bad?
-    The scaler of mixed precision needs weights in `float32` and stops at the first step.
+    The scaler of mixed precision needs weights in `float32` and stops at the first step. Without it, the squares of
+    small gradients are zero in `float16`, and so is the epsilon beside them: the loss is NaN after a few steps.
 
     ## Example
     ```yaml
@@ -275,11 +277,14 @@ def unscalable_gradients(case: Case) -> Iterator[Finding]:
     hardware: {accelerator: t4-16gb}
     ```
     """
-    recipe = case.recipe
-    in_float16 = recipe.model.dtype == "float16" and recipe.training.precision == "float16"
-    if recipe.method is not None and in_float16 and isinstance(recipe.model.adapter, Full):
-        message = "gradients of `float16` weights cannot be scaled"
-        yield Finding("model.dtype", message, "leave out `dtype`: the weights are then kept in `float32`")
+    recipe, optimizer = case.recipe, case.recipe.training.optimizer
+    if recipe.method is None or recipe.model.dtype != "float16" or not isinstance(recipe.model.adapter, Full):
+        return
+    help_ = "leave out `dtype`: the weights are then kept in `float32`"
+    if recipe.training.precision == "float16":
+        yield Finding("model.dtype", "gradients of `float16` weights cannot be scaled", help_)
+    elif isinstance(optimizer, Muon | ScheduleFree) or (isinstance(optimizer, AdamW) and optimizer.bits == 32):
+        yield Finding("model.dtype", f"`{optimizer.kind}` divides by zero in `float16` weights", help_)
 
 
 @rule("LR317")
