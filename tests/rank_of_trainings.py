@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,31 @@ def main() -> None:
             train.run(spec, place)
             _forget(place)
         try:
-            metrics = train.run(spec, place)
+            with _writers(folder / f"writer-{rank}.txt"):
+                metrics = train.run(spec, place)
         except StageError as error:
             (folder / f"error-{rank}.txt").write_text(f"{error.message}\n{error.help}", encoding="utf-8")
         else:
             if rank == 0:
                 (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         gc.collect()
+
+
+@contextmanager
+def _writers(file: Path) -> Iterator[None]:
+    """Leave the file when this process writes the log."""
+    write = TrainingLog.write
+
+    def noted(self: Any, state: Any) -> None:
+        if state.is_world_process_zero:
+            file.touch()
+        write(self, state)
+
+    TrainingLog.write = noted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        TrainingLog.write = write  # type: ignore[method-assign]
 
 
 def _forget(place: Place) -> None:

@@ -189,6 +189,11 @@ def test_a_stopped_run_goes_on_to_the_same_end(case: str, together: dict[str, An
         assert (weights(resumed)[name] - tensor).abs().max() < 1e-5, name
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_one_process_writes_the_log(case: str, together: dict[str, Any]) -> None:
+    assert [path.name for path in together[case].root.glob("writer-*.txt")] == ["writer-0.txt"]
+
+
 def test_every_file_of_a_checkpoint_is_sealed(together: dict[str, Any]) -> None:
     folder = together["full"].work / "checkpoints"
     newest = checkpoints.newest_complete(folder)

@@ -166,6 +166,9 @@ class Staged:
     def restore(self, checkpoint: Path) -> None:
         """Take over weights and history of a checkpoint after which nothing is left to train."""
         state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        # The first process has written it, about itself.
+        state.is_local_process_zero = self.is_local_process_zero()  # type: ignore[attr-defined]
+        state.is_world_process_zero = self.is_world_process_zero()  # type: ignore[attr-defined]
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # Shares can only be read by a model that is spread.
             rows = self.get_train_dataloader()  # type: ignore[attr-defined]
             self._prepare_for_training(state.max_steps, rows, str(checkpoint))  # type: ignore[attr-defined]
